@@ -1,0 +1,149 @@
+"""The contract every store of bytes fulfils: keys, conditions, bodies and the Backend protocol."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NewType, Protocol, TypeAlias, runtime_checkable
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Version = NewType("Version", str)
+"""An opaque token that changes whenever the object under a key does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Write only if the key has no object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Write only if the key's object still has this version."""
+
+    version: Version
+
+
+Condition: TypeAlias = Absent | Matches
+
+
+class Source(Protocol):
+    """A body that is too large to hold: `size` bytes that can be read more than once."""
+
+    @property
+    def size(self) -> int:
+        """The exact number of bytes that `blocks` yields."""
+
+    def blocks(self) -> Iterator[Buffer]:
+        """Yield the bytes in order, from the start at every call."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A finished file as a body.
+
+    With `adopt`, the backend may take the file itself instead of a copy; afterwards the path no longer exists.
+    The caller has not synced it: durability is the backend's duty.
+    """
+
+    path: Path
+    size: int
+    adopt: bool = False
+
+    def blocks(self) -> Iterator[Buffer]:
+        """Yield the file in blocks of 1 MiB."""
+        with self.path.open("rb", buffering=0) as file:
+            while block := file.read(1 << 20):
+                yield block
+
+
+Body: TypeAlias = Buffer | Source
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What a listing tells of an object: its key, its size in bytes, its version."""
+
+    key: str
+    size: int
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """An object's bytes together with the version they belong to."""
+
+    data: bytes
+    version: Version
+
+
+class Backend(Protocol):
+    """A flat, strongly consistent map from keys to immutable byte strings.
+
+    Safe to call from several threads. There is no unconditional write: a caller always says which state it
+    believes it replaces. Keys follow the grammar of `mediavault_backends.keys`; another key raises ValueError
+    before anything is touched. All methods raise only errors of the BackendError tree.
+    """
+
+    @property
+    def name(self) -> str:
+        """How messages call this store; never contains a secret."""
+
+    def put(self, key: str, body: Body, *, when: Condition) -> Version:
+        """Store `body` whole or not at all, if `when` holds at that instant.
+
+        Once this returns, the object survives a crash of the service and every later `get` and `scan` sees it.
+
+        Raises:
+            PreconditionFailedError: `when` did not hold; nothing changed.
+            OutcomeUnknownError: the reply was lost. Read again before deciding.
+        """
+
+    def get(self, key: str) -> Blob:
+        """Return a whole object; for small ones (refs, indexes, config).
+
+        Raises:
+            NotFoundError: the key has no object.
+        """
+
+    def read(self, key: str, start: int, length: int) -> bytes:
+        """Return exactly `length` bytes from offset `start`; fewer only where the object ends.
+
+        Raises:
+            NotFoundError: the key has no object.
+        """
+
+    def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[Buffer]:
+        """Yield a range of an object in blocks of at most 1 MiB; to its end when `length` is None.
+
+        Raises:
+            NotFoundError: the key has no object (raised at the call, not at the first block).
+        """
+
+    def stat(self, key: str) -> Stat:
+        """Return size and version.
+
+        Raises:
+            NotFoundError: the key has no object.
+        """
+
+    def scan(self, prefix: str = "") -> Iterator[Stat]:
+        """Yield every object whose key starts with `prefix`, keys ascending by code point."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object durably; a key without an object is no error."""
+
+
+@runtime_checkable
+class Mappable(Protocol):
+    """A backend whose objects can be mapped into memory instead of read."""
+
+    def map(self, key: str) -> memoryview:
+        """Return the whole object as read-only memory, valid until it is garbage collected."""
+
+
+@runtime_checkable
+class Spooling(Protocol):
+    """A backend that can adopt files written in its own scratch folder without copying them."""
+
+    @property
+    def spool_folder(self) -> Path:
+        """A private folder on the same file system as the objects; never listed by `scan`."""
