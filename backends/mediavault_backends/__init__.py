@@ -1,0 +1,1 @@
+"""Bytes under keys: the Backend protocol and the stores that fulfil it."""

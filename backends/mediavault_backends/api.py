@@ -58,6 +58,25 @@ class FileSource:
 Body: TypeAlias = Buffer | Source
 
 
+def blocks_of(body: Body) -> Iterator[Buffer]:
+    """Yield a body's bytes in order.
+
+    Raises:
+        ValueError: a Source yields more or fewer bytes than its size says.
+    """
+    if isinstance(body, bytes | bytearray | memoryview):
+        yield body
+        return
+    left = body.size
+    for block in body.blocks():
+        left -= memoryview(block).nbytes
+        if left < 0:
+            break
+        yield block
+    if left:
+        raise ValueError(f"the body has {'more' if left < 0 else 'fewer'} than the {body.size} bytes it declares")
+
+
 @dataclass(frozen=True, slots=True)
 class Stat:
     """What a listing tells of an object: its key, its size in bytes, its version."""
@@ -91,8 +110,13 @@ class Backend(Protocol):
         """Store `body` whole or not at all, if `when` holds at that instant.
 
         Once this returns, the object survives a crash of the service and every later `get` and `scan` sees it.
+        What a Source raises passes through unchanged after cleaning up, but for OSError, which is translated like
+        the backend's own. A FileSource to adopt is gone after success, and still there after an error that says
+        that nothing changed.
 
         Raises:
+            ValueError: a Source is not as long as it says, or the key is a folder of other keys or under another
+                object; nothing changed.
             PreconditionFailedError: `when` did not hold; nothing changed.
             OutcomeUnknownError: the reply was lost. Read again before deciding.
         """

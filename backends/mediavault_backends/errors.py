@@ -10,6 +10,13 @@ BackendError
 └── BackendSetupError        the configuration names a store that cannot be used
 """
 
+import errno
+from typing import Final
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_REFUSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_OBJECT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
+
 
 class BackendError(Exception):
     """Base of all backend errors; `key` is the object concerned, empty where none is."""
@@ -45,3 +52,21 @@ class OutcomeUnknownError(BackendError):
 
 class BackendSetupError(BackendError):
     """The configuration names a store that cannot be used."""
+
+
+def translate_read_error(error: OSError, key: str) -> BackendError:
+    """Return what an operating system's error on the way to an object means to its reader."""
+    if error.errno in _NO_OBJECT:
+        return NotFoundError(f"no object {key}", key=key)
+    if error.errno in _REFUSED:
+        return AccessDeniedError(f"not allowed to read {key}: {error.strerror}", key=key)
+    return TransientError(f"cannot read {key}: {error}", key=key)
+
+
+def translate_write_error(error: OSError, key: str) -> BackendError:
+    """Return what an operating system's error means to a writer, when it came before anything changed."""
+    if error.errno in _FULL:
+        return StorageFullError(f"no space left for {key}: {error.strerror}", key=key)
+    if error.errno in _REFUSED:
+        return AccessDeniedError(f"not allowed to write {key}: {error.strerror}", key=key)
+    return TransientError(f"cannot write {key}: {error}", key=key)

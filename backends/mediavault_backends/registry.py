@@ -1,0 +1,65 @@
+"""From a table of the configuration to a backend; the only module that knows them all by name."""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from mediavault_backends.api import Backend
+from mediavault_backends.errors import BackendSetupError
+
+
+def open_backend(table: Mapping[str, object], *, create: bool = False) -> Backend:
+    """Open the store that a `[storage]` table names.
+
+    Args:
+        table: `backend`, the kind, and under the kind's own name its settings, as in
+            `{"backend": "local", "local": {"path": "/srv/media"}}`. Settings of other kinds are not looked at.
+        create: make a local folder that is missing.
+
+    Raises:
+        BackendSetupError: the kind or a setting is unknown, missing or unusable.
+    """
+    kind = table.get("backend")
+    if not isinstance(kind, str):
+        raise BackendSetupError("storage needs a `backend`: " + ", ".join(_KINDS))
+    if kind not in _KINDS:
+        raise BackendSetupError(f"unknown storage backend {kind!r}{_nearest(kind, _KINDS)}")
+    settings = table.get(kind, {})
+    if not isinstance(settings, Mapping):
+        raise BackendSetupError(f"storage.{kind} is not a table")
+    return _KINDS[kind](settings, create)
+
+
+def _open_local(settings: Mapping[str, object], create: bool) -> Backend:
+    from mediavault_backends.local import LocalBackend  # noqa: PLC0415 - a kind is imported only when used
+
+    _check_names(settings, "local", ("path",))
+    path = settings.get("path")
+    if not isinstance(path, str | Path) or not str(path):
+        raise BackendSetupError("storage.local.path is missing: the folder that holds the objects")
+    return LocalBackend(Path(path), create=create)
+
+
+def _open_memory(settings: Mapping[str, object], create: bool) -> Backend:  # noqa: ARG001 - nothing to make
+    from mediavault_backends.memory import MemoryBackend  # noqa: PLC0415 - a kind is imported only when used
+
+    _check_names(settings, "memory", ())
+    return MemoryBackend()
+
+
+_KINDS: Final[Mapping[str, Callable[[Mapping[str, object], bool], Backend]]] = {
+    "local": _open_local,
+    "memory": _open_memory,
+}
+
+
+def _check_names(settings: Mapping[str, object], kind: str, known: Iterable[str]) -> None:
+    for name in settings:
+        if name not in known:
+            raise BackendSetupError(f"unknown setting storage.{kind}.{name}{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]!r}?" if found else ""
