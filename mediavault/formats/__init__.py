@@ -1,0 +1,1 @@
+"""Bytes of every stored and sent thing, and back."""

@@ -1,0 +1,1 @@
+"""What is stored: ids, objects and names as frozen types."""

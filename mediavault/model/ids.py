@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 from blake3 import blake3
@@ -52,7 +53,7 @@ def decode_links(data: bytes | memoryview) -> tuple[Link, ...]:
         links = tuple(Link(Kind(view[at]), view[at + 1 : at + LINK_BYTES]) for at in range(0, len(view), LINK_BYTES))
     except ValueError as error:
         raise FormatError("A link has an unknown kind.") from error
-    if any(a >= b for a, b in zip(links, links[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(links)):
         raise FormatError("Links are not in ascending order.")
     return links
 
