@@ -1,0 +1,1 @@
+"""Names that move by compare-and-swap."""

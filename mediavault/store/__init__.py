@@ -1,0 +1,1 @@
+"""Sealed frames over a Backend: packs, index, reachability and scrubbing, without a key or a plaintext."""
