@@ -1,0 +1,1 @@
+"""What is done to bytes before they are stored: compression and sealing, one file each."""

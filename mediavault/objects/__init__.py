@@ -1,0 +1,1 @@
+"""Plaintext to frames and back: where naming, compressing and sealing meet."""
