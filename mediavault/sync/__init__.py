@@ -1,0 +1,1 @@
+"""What two stores lack of each other, and how it gets there: push and fetch over any remote."""

@@ -1,0 +1,188 @@
+"""`mediagit-server`: the composition root, which alone reads arguments and the environment, opens storage and listens."""
+
+import argparse
+import contextlib
+import http.client
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.supervisors import Multiprocess
+
+from mediavault.config import load_settings
+from mediavault.errors import ConfigError
+from mediavault_backends.errors import BackendError
+from mediavault_backends.local import LocalBackend
+from mediavault_backends.registry import open_backend
+from mediavault_server.app import create_app
+from mediavault_server.connection import GuardedConnection
+from mediavault_server.routes import health
+from mediavault_server.settings import ServerSettings, server_settings
+
+KEEP_ALIVE: Final = 75
+"""Seconds for which an idle connection is kept."""
+START_TIMEOUT: Final = 30.0
+"""Seconds after which a server that does not answer itself gives up."""
+
+_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- what to ask, when listening on all of them
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Makes the application in the process that serves it; it can be pickled, and so travels to worker processes."""
+
+    settings: ServerSettings
+
+    def __call__(self) -> ASGIApp:
+        """Open the storage and return the application over it."""
+        _log_to_stderr()
+        _stop_with_parent()
+        return create_app(self.settings, open_backend(self.settings.storage, create=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = _settings(options)
+        storage = open_backend(settings.storage, create=True)
+        if isinstance(storage, LocalBackend):
+            storage.remove_stale()
+        health.mark(storage)
+        listener = _listen(settings)
+    except ConfigError as error:
+        return _complain(error.message, error.untouched, error.hint)
+    except BackendError as error:
+        return _complain(f"The storage cannot be used: {error}")
+    except OSError as error:
+        return _complain(f"Cannot listen on {options.host or 'this address'}: {error.strerror or error}.")
+    with contextlib.closing(listener):
+        return _serve(settings, listener)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mediagit-server",
+        description="Keeps MediaVault repositories for their users, without being able to read them.",
+        epilog="Settings also come from mediagit.toml and MEDIAGIT_* variables; see docs/protocol.md.",
+    )
+    parser.add_argument("--storage", metavar="FOLDER", help="keep repositories in this folder")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="read this file and no other")
+    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (3000); 0 takes a free one")
+    parser.add_argument("--workers", type=int, help="processes that serve (1)")
+    parser.add_argument("--no-auth", action="store_true", help="ask nobody for a key; for this computer alone")
+    parser.add_argument("--version", action="version", version=f"mediagit-server {version('mediavault')}")
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> ServerSettings:
+    flags = {
+        "server.host": options.host,
+        "server.port": options.port,
+        "server.workers": options.workers,
+        "storage.backend": "local" if options.storage else None,
+        "storage.local.path": options.storage,
+    }
+    return server_settings(
+        load_settings(os.environ, file=options.config, flags=flags).settings, no_auth=options.no_auth
+    )
+
+
+def _listen(settings: ServerSettings) -> socket.socket:
+    """Return a socket bound to the address; port 0 becomes a real one here, the same for all workers."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+    except OSError:
+        listener.close()
+        raise
+    listener.set_inheritable(True)
+    return listener
+
+
+def _serve(settings: ServerSettings, listener: socket.socket) -> int:
+    port = listener.getsockname()[1]
+    config = uvicorn.Config(
+        Application(settings),
+        factory=True,
+        host=settings.host,
+        port=port,
+        workers=settings.workers,
+        http=GuardedConnection,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=settings.shutdown_timeout,
+    )
+    # uvicorn raises the signal again when it has shut down; stopping when told to is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    _log_to_stderr()
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    threading.Thread(
+        target=_announce, args=(_ANY.get(settings.host, settings.host), port, f"http://{host}:{port}"), daemon=True
+    ).start()
+    if settings.workers > 1:
+        Multiprocess(config, sockets=[listener]).run()
+        return 0
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _announce(host: str, port: int, url: str) -> None:
+    """Print the address once the server answers at it."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection(host, port, timeout=5.0)
+        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+            connection.request("GET", "/healthz")
+            if connection.getresponse().status == 200:
+                print(f"Listening on {url}", flush=True)  # noqa: T201 -- what starts the server waits for this line
+                return
+        time.sleep(0.02)
+
+
+def _stop_with_parent() -> None:
+    """Let a worker process stop when the process that started it is gone, instead of holding its port for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+
+
+def _complain(message: str, untouched: str = "", hint: str = "") -> int:
+    lines = [f"error: {message}", untouched, f"hint: {hint}" if hint else ""]
+    sys.stderr.write("\n".join(line for line in lines if line) + "\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""`chunks` and `manifests`: single frames, and which ids are there and where."""
+
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mediavault.errors import FormatError, UnsupportedFormatError
+from mediavault.formats.frame import MAX_FRAME, MAX_METADATA_FRAME, Frame, parse_frame
+from mediavault.formats.wire import CheckResponse, LocatedRow, encode_ids, encode_json, encode_located
+from mediavault.model.ids import Kind, ObjectId
+from mediavault.wire import problems
+from mediavault_server.accept import store_frame
+from mediavault_server.problems import RequestRefusedError
+from mediavault_server.repositories import HostedRepository
+from mediavault_server.requests import byte_range, id_list, is_json, path_id, repository
+from mediavault_server.streams import in_thread, whole_body
+
+
+async def check(request: Request) -> Response:
+    """Return those of the ids in the body that are missing, in the form in which they were asked."""
+    repo = await repository(request)
+    ids = await id_list(request)
+    missing = await in_thread(partial(repo.frames.missing, ids))
+    if is_json(request):
+        return Response(encode_json(CheckResponse([i.hex() for i in missing])), media_type="application/json")
+    return Response(encode_ids(missing), media_type="application/octet-stream")
+
+
+async def locate(request: Request) -> Response:
+    """Return where the ids in the body stand; those that are missing are left out."""
+    repo = await repository(request)
+    ids = await id_list(request)
+    rows = await in_thread(partial(_locate, repo, ids))
+    return Response(encode_located(rows), media_type="application/octet-stream")
+
+
+async def put_chunk(request: Request) -> Response:
+    """Keep one chunk's frame."""
+    return await _put(request, MAX_FRAME, chunk=True)
+
+
+async def put_manifest(request: Request) -> Response:
+    """Keep one metadata frame whose links are all there."""
+    return await _put(request, MAX_METADATA_FRAME, chunk=False)
+
+
+async def get_chunk(request: Request) -> Response:
+    """Return a chunk's frame or a range of it."""
+    repo = await repository(request)
+    frame = await in_thread(partial(_read_chunk, repo, path_id(request)))
+    etag = f'"{frame.checksum.hex()}"'
+    headers = {"ETag": etag, "Accept-Ranges": "bytes"}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    wanted = byte_range(request, frame.size, etag)
+    if wanted is None:
+        return Response(bytes(frame.data), headers=headers, media_type="application/octet-stream")
+    start, length = wanted
+    headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{frame.size}"
+    return Response(bytes(frame.data[start : start + length]), 206, headers, "application/octet-stream")
+
+
+async def _put(request: Request, limit: int, *, chunk: bool) -> Response:
+    repo = await repository(request)
+    wanted = path_id(request)
+    body = await whole_body(request, limit)
+    try:
+        frame = await in_thread(partial(parse_frame, body))
+    except (FormatError, UnsupportedFormatError) as error:
+        raise RequestRefusedError(problems.MISMATCH, error.message) from error
+    if frame.size != len(body) or frame.header.id != wanted or (frame.header.kind is Kind.CHUNK) is not chunk:
+        raise RequestRefusedError(problems.MISMATCH, "The frame is not the one that the path names.")
+    new = await in_thread(partial(store_frame, repo, frame))
+    return Response(status_code=201 if new else 200)
+
+
+def _locate(repo: HostedRepository, ids: list[ObjectId]) -> list[LocatedRow]:
+    absent = set(repo.frames.missing(ids))
+    rows = []
+    for object_id in ids:
+        # A copy in a condemned pack can still be read, though nobody may rely on it: `missing` says that it is missing.
+        place = repo.frames.locate(object_id) if object_id not in absent else None
+        if place is not None:
+            rows.append(LocatedRow(object_id, place.pack_id, place.offset, place.length))
+    return rows
+
+
+def _read_chunk(repo: HostedRepository, object_id: ObjectId) -> Frame:
+    place = repo.frames.locate(object_id)
+    if place is None or place.kind is not Kind.CHUNK:
+        raise RequestRefusedError(problems.NOT_FOUND)
+    return repo.frames.read(object_id)

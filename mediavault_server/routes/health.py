@@ -1,0 +1,53 @@
+"""Whether this process lives, and whether it can do its work; answers everybody and tells nothing else."""
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from mediavault_backends.api import Absent, Backend
+from mediavault_backends.errors import BackendError, NotFoundError, OutcomeUnknownError, PreconditionFailedError
+from mediavault_server.streams import in_thread
+
+STORAGE_TIMEOUT: Final = 5.0
+MARK: Final = "-storage"
+"""A key outside every repository: no team's name starts with a hyphen."""
+
+
+async def live(request: Request) -> Response:
+    """Answer that the process runs."""
+    del request
+    return JSONResponse({"status": "ok"})
+
+
+async def ready(request: Request) -> Response:
+    """Answer whether every dependency does."""
+    storage = await _storage_state(request.app.state.repositories.storage)
+    fine = storage == "ok"
+    return JSONResponse({"status": "ok" if fine else "failing", "checks": {"storage": storage}}, 200 if fine else 503)
+
+
+def mark(storage: Backend) -> None:
+    """Put the mark by which `ready` knows the storage: where it is gone, another disk is mounted, or none.
+
+    Raises:
+        BackendError: the storage cannot be written.
+    """
+    with contextlib.suppress(PreconditionFailedError, OutcomeUnknownError):
+        storage.put(MARK, b'{"storage":1}', when=Absent())
+
+
+async def _storage_state(storage: Backend) -> str:
+    try:
+        async with asyncio.timeout(STORAGE_TIMEOUT):
+            await in_thread(partial(storage.stat, MARK))
+    except TimeoutError:
+        return "no answer"
+    except NotFoundError:
+        return "not the storage that the server started with"
+    except (BackendError, OSError) as error:
+        return type(error).__name__
+    return "ok"

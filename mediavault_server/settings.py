@@ -1,0 +1,97 @@
+"""What a server process needs to know, checked as a whole; where the values come from is `mediavault.config`'s business."""
+
+import ipaddress
+import re
+from typing import Final
+
+import msgspec
+
+from mediavault.config import Settings
+from mediavault.errors import ConfigError
+
+NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+"""What a team or a project may be called."""
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The checked settings; picklable, because every worker process gets a copy.
+
+    `api_key` empty means that nobody is asked for one. `max_pack_size` is in bytes, the timeouts are in seconds:
+    `header_timeout` for a request's head, `stall_timeout` for a body or an answer of which no byte moves,
+    `shutdown_timeout` for requests under way when the server is told to stop.
+    """
+
+    storage: dict[str, object]
+    host: str = "127.0.0.1"
+    port: int = 3000
+    workers: int = 1
+    api_key: str = ""
+    create_projects: bool = True
+    default_repository: str = ""
+    max_pack_size: int = 256 << 20
+    header_timeout: float = 10.0
+    stall_timeout: float = 60.0
+    shutdown_timeout: int = 25
+
+
+def server_settings(settings: Settings, *, no_auth: bool) -> ServerSettings:
+    """Check and pick what the server needs.
+
+    Raises:
+        ConfigError: neither a key nor `no_auth`; `no_auth` on an address that others can reach; storage without a
+            place; a default repository that is no team/project.
+    """
+    server = settings.server
+    if no_auth and not is_loopback(server.host):
+        raise ConfigError(
+            f"Refusing to serve {server.host} without authentication.",
+            untouched="Nothing was started.",
+            hint="--no-auth is for 127.0.0.1, ::1 and localhost. Set MEDIAGIT_API_KEY to serve other computers.",
+        )
+    if not no_auth and not server.api_key:
+        raise ConfigError(
+            "There is no API key to check requests against.",
+            untouched="Nothing was started.",
+            hint="Set MEDIAGIT_API_KEY, or pass --no-auth to serve this computer alone.",
+        )
+    if settings.storage.backend == "local" and not settings.storage.local.path:
+        raise ConfigError(
+            "There is no place to store repositories.",
+            untouched="Nothing was started.",
+            hint="Pass --storage FOLDER or set [storage.local] path.",
+        )
+    if settings.storage.backend == "memory" and server.workers > 1:
+        raise ConfigError("Storage in memory cannot be shared by several workers.", hint="Use one worker.")
+    if server.default_repository and not is_repository_path(server.default_repository):
+        raise ConfigError(
+            f"server.default_repository is no team/project: {server.default_repository!r}.",
+            hint="Write it like studio/film.",
+        )
+    return ServerSettings(
+        storage=msgspec.to_builtins(settings.storage),
+        host=server.host,
+        port=server.port,
+        workers=server.workers,
+        api_key="" if no_auth else server.api_key,
+        create_projects=server.create_projects,
+        default_repository=server.default_repository,
+        max_pack_size=server.max_pack_size,
+        header_timeout=server.header_timeout,
+        stall_timeout=server.stall_timeout,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this computer can reach an address to listen on."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_repository_path(path: str) -> bool:
+    """Tell whether `path` is team/project with names that are allowed."""
+    names = path.split("/")
+    return len(names) == 2 and all(NAME.fullmatch(name) for name in names)
