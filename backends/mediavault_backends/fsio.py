@@ -18,7 +18,7 @@ from typing import Final, Literal, TypeAlias
 from mediavault_backends.api import Buffer
 
 StepKind: TypeAlias = Literal[
-    "create", "sync-file", "link", "rename", "unlink", "make-folder", "sync-folder", "sync-filesystem"
+    "create", "sync-file", "link", "rename", "unlink", "make-folder", "sync-folder", "sync-filesystem", "change-mode"
 ]
 UNNAMED: Final = Path("unnamed")
 """The path of a sync-file step whose caller gave only a descriptor."""
@@ -49,10 +49,10 @@ def observe(callback: Observer) -> Iterator[None]:
         _observers.remove(callback)
 
 
-def announce(kind: StepKind, path: Path) -> None:
+def announce(kind: StepKind, path: Path | str) -> None:
     """Tell the observers of a durable step that is about to be taken; for those who take one outside this module."""
     for observer in tuple(_observers):
-        observer(Step(kind, path))
+        observer(Step(kind, Path(path)))
 
 
 def sync_file(fd: int, path: Path = UNNAMED) -> None:

@@ -1,0 +1,151 @@
+"""Phase 1 of a checkout: new files written aside, verified down to the whole-file hash, and brought to the disk.
+
+Where they go from there is for `mediavault.workspace.moves`.
+"""
+
+import os
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from blake3 import blake3
+
+from mediavault.errors import IntegrityError
+from mediavault.model.objects import ManifestEntry, Mode
+from mediavault.workspace.folders import OpenFolders
+from mediavault.workspace.journal import StagedNames, Write, WriteList
+from mediavault.workspace.scan import INODE_MASK
+from mediavault_backends import fsio
+
+if TYPE_CHECKING:
+    from mediavault.objects.reader import ObjectReader
+
+FEW: Final = 16
+"""Up to so many files are synced one by one; more are synced with their whole file system at once."""
+
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def write_new_files(
+    folder: Path, writes: WriteList, fresh: list[str], reader: "ObjectReader", progress: Callable[[int], None]
+) -> "array[int]":
+    """Write all new files, durable when this returns.
+
+    Args:
+        folder: where they wait; made, and must not exist.
+        writes: what to write.
+        fresh: see `journal.Lists`.
+        reader: reads content.
+        progress: told how many bytes were written, now and then.
+
+    Returns:
+        for each write three numbers: the new file's mtime_ns, ctime_ns and inode; zeros where there is none.
+
+    Raises:
+        IntegrityError: content is missing, damaged, or not what its tree promises.
+        OSError: the disk failed or is full.
+    """
+    fsio.make_folders(folder)
+    few = len(writes) <= FEW
+    names = StagedNames(fresh)
+    stamps = array("q")
+    with OpenFolders(folder, sync=few) as folders, closing(reader.chunks(_chunks_of(writes, reader))) as content:
+        writer = _FileWriter(folders, str(folder), content, progress, sync=few)
+        for number, write in enumerate(writes):
+            if write.only_mode:
+                stamps.extend((0, 0, 0))
+                continue
+            status = writer.write(names.place(number, write.path), write)
+            stamps.extend((status.st_mtime_ns, status.st_ctime_ns, status.st_ino & INODE_MASK))
+    if not few:
+        fsio.sync_filesystem(folder)
+    return stamps
+
+
+def _chunks_of(writes: Iterable[Write], reader: "ObjectReader") -> Iterator[ManifestEntry]:
+    for write in writes:
+        if write.child and not write.only_mode:
+            yield from reader.chunk_list(write.link(), write.size)
+
+
+class _FileWriter:
+    """Writes one new file after the other from one stream of verified chunks."""
+
+    def __init__(
+        self,
+        folders: OpenFolders,
+        path: str,
+        content: Iterator[bytes | memoryview],
+        progress: Callable[[int], None],
+        *,
+        sync: bool,
+    ) -> None:
+        self._folders = folders
+        self._path = path
+        self._content = content
+        self._progress = progress
+        self._sync = sync
+
+    def write(self, place: str, write: Write) -> os.stat_result:
+        """Write one file or link; takes as many bytes from the stream as it is long. Returns its status.
+
+        Raises:
+            IntegrityError: the bytes do not have the hash that the tree promises.
+        """
+        above, _, name = place.rpartition("/")
+        folder = self._folders.enter(above, make=True)
+        fsio.announce("create", f"{self._path}/{place}")
+        self._folders.note_change()
+        if write.mode is Mode.SYMLINK:
+            if blake3(write.target.encode()).digest() != write.digest:
+                raise _wrong_content(write.path)
+            os.symlink(write.target, name, dir_fd=folder)
+            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        fd = os.open(name, _FLAGS, 0o777 if write.mode is Mode.EXECUTABLE else 0o666, dir_fd=folder)
+        try:
+            if self._fill(fd, write) != write.digest:
+                raise _wrong_content(write.path)
+            if self._sync:
+                fsio.sync_file(fd, Path(self._path, place))
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    def _fill(self, fd: int, write: Write) -> bytes:
+        """Write the file's bytes; return their hash."""
+        left = write.size if write.child else 0
+        if not left:
+            return blake3().digest()
+        block = next(self._content, b"")
+        if len(block) == left:  # nearly every file has one chunk
+            _write_whole(fd, block)
+            self._progress(left)
+            return blake3(block).digest()
+        hasher = blake3()
+        while block:
+            left -= len(block)
+            if left < 0:
+                break
+            hasher.update(block)
+            _write_whole(fd, block)
+            self._progress(len(block))
+            block = next(self._content, b"") if left else b""
+        if left:
+            raise _wrong_content(write.path)
+        return hasher.digest()
+
+
+def _write_whole(fd: int, block: bytes | memoryview) -> None:
+    done = os.write(fd, block)
+    while done < len(block):
+        done += os.write(fd, memoryview(block)[done:])
+
+
+def _wrong_content(path: str) -> IntegrityError:
+    return IntegrityError(
+        f"The content of {path!r} is not what its tree promises.",
+        untouched="The working tree was not changed.",
+        hint="Run 'mediagit verify', or fetch the file again from a remote.",
+    )
