@@ -1,0 +1,1 @@
+"""The engine of MediaVault: version control for large media."""

@@ -1,0 +1,114 @@
+"""mediagit clone: copy a repository from a server."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mediavault.cli import session
+from mediavault.cli.commands import fetch
+from mediavault.cli.connection import connected
+from mediavault.cli.exit_codes import ExitCode
+from mediavault.cli.text import byte_size, counted, printable, short_id
+from mediavault.cli.verb import Context, PassphraseFile, verb_app
+from mediavault.errors import MediaVaultError, RemoteError, UsageError
+from mediavault.formats.config import fingerprint
+from mediavault.ops import clone as op
+from mediavault.ops.fetch import run_fetch
+from mediavault.ops.repository import locked
+
+app = verb_app()
+
+
+@app.command()
+def clone(
+    ctx: Context,
+    *,
+    url: Annotated[str, typer.Argument(help="http(s)://HOST[:PORT]/TEAM/PROJECT")],
+    folder: Annotated[str | None, typer.Argument(help="Where to; the project's name if you leave it out.")] = None,
+    branch: Annotated[str | None, typer.Option("--branch", "-b", help="Check out this branch.")] = None,
+    no_encryption: Annotated[
+        bool, typer.Option("--no-encryption", help="Expect a repository that is not encrypted.")
+    ] = False,
+    passphrase_file: PassphraseFile = None,
+) -> int:
+    """Copy a repository from a server into a folder, with all its history.
+
+    Interrupted, the same command continues where it was.
+    """
+    invocation, console = ctx.obj, ctx.obj.console
+    if no_encryption and passphrase_file:
+        raise UsageError("A repository without encryption has no passphrase.", untouched="Nothing was made.")
+    settings = session.settings_of(invocation, None).settings
+    with connected(settings, url) as remote:
+        root = Path(os.path.abspath(session.here() / (folder or _name_of(url))))  # noqa: PTH100 -- without following links
+        plan = op.plan_clone(remote, root, encrypted=not no_encryption)
+        slots = {} if no_encryption else remote.slots()
+        session.unlock_for_clone(
+            invocation, settings, plan.config, plan.config_bytes, slots=slots, passphrase_file=passphrase_file
+        )
+        op.begin(plan)
+        op.prepare(plan, session.local_backend(plan.layout), slots)
+        with locked(plan.layout), _continued_later(root):
+            repository = session.recovered(invocation, plan.layout, passphrase_file)
+            fetched = run_fetch(repository, op.REMOTE, remote, session.now().seconds, console.progress())
+            with session.stage_of(invocation, repository) as stage:
+                report = op.run_clone(
+                    repository,
+                    stage,
+                    fetched,
+                    branch=branch,
+                    now=session.now().seconds,
+                    progress=console.progress(),
+                )
+    mark = fingerprint(plan.config_bytes)
+    if console.json:
+        console.document(
+            fetch.document(fetched)
+            | {
+                "root": str(root),
+                "repository": plan.config.repository.hex(),
+                "fingerprint": mark.hex(),
+                "encrypted": not no_encryption,
+                "branch": report.branch,
+                "commit": report.commit.hex() if report.commit else None,
+                "files": report.written,
+                "bytes_written": report.bytes_written,
+            }
+        )
+        return ExitCode.OK
+    console.result(f"Copied {printable(url)} into {printable(str(root))}")
+    console.result(f"Fingerprint  {mark.hex()}")
+    if report.commit is None:
+        console.result("It has no commit yet.")
+    else:
+        console.result(
+            f"On branch {printable(report.branch)} at {short_id(report.commit)}: {counted(report.written, 'file')}, "
+            f"{byte_size(report.bytes_written)}; received {byte_size(fetched.bytes_received)}"
+        )
+    for path in report.left:
+        console.warn(f"{printable(path)} was changed meanwhile and was left as it is.")
+    return ExitCode.OK
+
+
+def _name_of(url: str) -> str:
+    name = url.rstrip("/").rpartition("/")[2]
+    if not name or ":" in name or name.startswith("."):
+        raise UsageError("Into which folder?", untouched="Nothing was made.", hint=f"mediagit clone {url} FOLDER")
+    return name
+
+
+@contextlib.contextmanager
+def _continued_later(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except RemoteError as error:
+        error.untouched = f"What was received is kept in {root}."
+        error.hint = "Run the same command again: it continues."
+        raise
+    except MediaVaultError as error:
+        error.untouched = error.untouched or f"What was received is kept in {root}."
+        raise

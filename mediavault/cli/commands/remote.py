@@ -1,0 +1,111 @@
+"""mediagit remote: name the servers this repository is shared with."""
+
+from typing import Annotated
+
+import typer
+
+from mediavault.cli import session
+from mediavault.cli.exit_codes import ExitCode
+from mediavault.cli.text import printable
+from mediavault.cli.verb import Context, verb_app
+from mediavault.ops import remotes
+from mediavault.ops.repository import locked
+
+app = verb_app(invoke_without_command=True)
+Name = Annotated[str, typer.Argument(help="What you call it, such as origin.")]
+Url = Annotated[str, typer.Argument(help="http(s)://HOST[:PORT]/TEAM/PROJECT")]
+
+
+@app.callback()
+def remote(
+    ctx: Context,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the addresses too.")] = False,
+) -> int:
+    """List the servers this repository is shared with, or change the list."""
+    if ctx.invoked_subcommand is not None:
+        return ExitCode.OK
+    return _list(ctx, addresses=verbose)
+
+
+@app.command(name="list")
+def list_command(ctx: Context) -> int:
+    """List names and addresses."""
+    return _list(ctx, addresses=True)
+
+
+def _list(ctx: Context, *, addresses: bool) -> int:
+    console = ctx.obj.console
+    found = remotes.list_remotes(session.settings_of(ctx.obj, session.find_layout()).settings)
+    if console.json:
+        console.document([{"name": entry.name, "url": entry.url} for entry in found])
+        return ExitCode.OK
+    width = max((len(entry.name) for entry in found), default=0)
+    console.lines(
+        f"{entry.name:<{width}}  {printable(entry.url)}" if addresses else printable(entry.name) for entry in found
+    )
+    if not found:
+        console.say("No remote yet. Name one with `mediagit remote add origin http://HOST:3000/TEAM/PROJECT`.")
+    return ExitCode.OK
+
+
+@app.command()
+def add(ctx: Context, name: Name, url: Url) -> int:
+    """Name a server."""
+    _check_url(url)
+    layout = session.find_layout()
+    with locked(layout):
+        remotes.add_remote(layout, session.settings_of(ctx.obj, layout).settings, name, url)
+    return _done(ctx, name, url, f"{name} is {url}")
+
+
+@app.command(name="set-url")
+def set_url(ctx: Context, name: Name, url: Url) -> int:
+    """Change the address of a server."""
+    _check_url(url)
+    layout = session.find_layout()
+    with locked(layout):
+        remotes.set_url(layout, session.settings_of(ctx.obj, layout).settings, name, url)
+    return _done(ctx, name, url, f"{name} is now {url}")
+
+
+@app.command(name="get-url")
+def get_url(ctx: Context, name: Name) -> int:
+    """Show the address of a server."""
+    url = remotes.remote_url(session.settings_of(ctx.obj, session.find_layout()).settings, name)
+    console = ctx.obj.console
+    if console.json:
+        console.document({"name": name, "url": url})
+    else:
+        console.line(url)
+    return ExitCode.OK
+
+
+@app.command()
+def remove(ctx: Context, name: Name) -> int:
+    """Forget a server; what was fetched from it stays."""
+    with session.writing(ctx.obj) as (repository, _):
+        remotes.remove_remote(repository, name, session.now().seconds)
+    return _done(ctx, name, None, f"{name} is forgotten")
+
+
+@app.command()
+def rename(ctx: Context, old: Name, new: Annotated[str, typer.Argument(help="Its new name.")]) -> int:
+    """Call a server by another name."""
+    with session.writing(ctx.obj) as (repository, _):
+        remotes.rename_remote(repository, old, new, session.now().seconds)
+        url = remotes.remote_url(repository.settings, old)
+    return _done(ctx, new, url, f"{old} is now called {new}")
+
+
+def _check_url(url: str) -> None:
+    from mediavault.wire.client import split_url  # noqa: PLC0415 -- listing remotes needs no HTTP
+
+    split_url(url)
+
+
+def _done(ctx: Context, name: str, url: str | None, words: str) -> int:
+    if ctx.obj.console.json:
+        ctx.obj.console.document({"name": name, "url": url})
+    else:
+        ctx.obj.console.result(printable(words))
+    return ExitCode.OK

@@ -1,0 +1,35 @@
+"""How long work tells how far it is; the command line shows it, other callers may ignore it."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """One piece of work at a time: started, advanced, done."""
+
+    def start(self, total: int | None, unit: str, label: str) -> None:
+        """Begin a piece of work.
+
+        Args:
+            total: the amount of work in units, None where it is not known.
+            unit: "bytes", or what is counted, such as "files".
+            label: what is being done, such as "Adding".
+        """
+
+    def advance(self, amount: int) -> None:
+        """Tell that `amount` more units are done; cheap, and safe from any thread."""
+
+    def done(self) -> None:
+        """End the piece of work; a second call does nothing."""
+
+
+class NoProgress:
+    """Tells nobody."""
+
+    def start(self, total: int | None, unit: str, label: str) -> None:
+        """Ignore the start."""
+
+    def advance(self, amount: int) -> None:
+        """Ignore the amount."""
+
+    def done(self) -> None:
+        """Ignore the end."""

@@ -1,0 +1,176 @@
+"""An opened repository: its rooms put together once, for the verbs to take what they need."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mediavault.config import Settings
+from mediavault.errors import NotFoundError, RepositoryBusyError
+from mediavault.formats.config import RepositoryConfig
+from mediavault.keys.hierarchy import PlainKeys, RepositoryKeys
+from mediavault.model.ids import Kind, Namer, ObjectId
+from mediavault.model.splitting import Splitter
+from mediavault.refs.ref_store import RefStore
+from mediavault.refs.signing import KeyedSigner, PlainSigner, RefSigner
+from mediavault.store.frames import FrameStore
+from mediavault.store.index import ObjectIndex
+from mediavault.workspace.layout import Layout
+from mediavault_backends.api import Backend, Spooling
+from mediavault_backends.fsio import FileLock
+
+if TYPE_CHECKING:
+    from mediavault.objects.codec import ObjectCodec
+    from mediavault.objects.reader import ObjectReader
+    from mediavault.store.pack_writer import PackWriter
+
+LOCK_SECONDS = 2.0
+"""How long a verb waits for another one in the same repository before it says so."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository with a working tree. Nothing here changes after it was opened.
+
+    Attributes:
+        layout: where its files are.
+        settings: all layers merged.
+        config: what it is; `config_bytes` are the exact bytes.
+        keys: its keys, or what stands for them in a plain repository.
+        backend: where its blobs are.
+    """
+
+    layout: Layout
+    settings: Settings
+    config: RepositoryConfig
+    config_bytes: bytes
+    keys: RepositoryKeys | PlainKeys
+    backend: Backend
+
+    @property
+    def id(self) -> bytes:
+        """The repository's id, 16 bytes."""
+        return self.config.repository
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is not encrypted."""
+        return isinstance(self.keys, PlainKeys)
+
+    @cached_property
+    def index(self) -> ObjectIndex:
+        """Where each object stands."""
+        return ObjectIndex(self.backend)
+
+    @cached_property
+    def frames(self) -> FrameStore:
+        """The sealed objects."""
+        return FrameStore(self.backend, self.index)
+
+    @cached_property
+    def signer(self) -> RefSigner:
+        """What authenticates refs."""
+        if isinstance(self.keys, PlainKeys):
+            return PlainSigner()
+        return KeyedSigner({epoch: self.keys.ref_key(epoch) for epoch in self.keys.epochs})
+
+    @cached_property
+    def refs(self) -> RefStore:
+        """The names that move."""
+        return RefStore(self.backend, self.id, self.signer)
+
+    @cached_property
+    def splitter(self) -> Splitter:
+        """What decides where nodes of trees and manifests end."""
+        return Splitter(self.keys.split_key)
+
+    @cached_property
+    def codec(self) -> "ObjectCodec":
+        """What opens and seals objects."""
+        # cryptography and zstandard cost 50 ms at the start of verbs that open no object
+        from mediavault.codecs.seal import PlainSealer, Sealer  # noqa: PLC0415 -- see above
+        from mediavault.objects.codec import ObjectCodec  # noqa: PLC0415 -- see above
+
+        namer, core = Namer(self.keys.id_secret), self.settings.core
+        if isinstance(self.keys, PlainKeys):
+            return ObjectCodec(namer, PlainSealer(), padded=False, level=core.compression_level)
+        epochs = self.keys.epochs
+        sealer = Sealer(
+            self.id,
+            data_keys={epoch: self.keys.data_key(epoch) for epoch in epochs},
+            meta_keys={epoch: self.keys.meta_key(epoch) for epoch in epochs},
+            epoch=self.keys.epoch,
+            random=os.urandom,
+        )
+        return ObjectCodec(namer, sealer, padded=core.padding, level=core.compression_level)
+
+    @cached_property
+    def reader(self) -> "ObjectReader":
+        """What reads objects and checks them."""
+        from mediavault.objects.reader import ObjectReader  # noqa: PLC0415 -- see codec
+
+        return ObjectReader(self.frames, self.codec)
+
+    @property
+    def workers(self) -> int:
+        """How many threads cut and seal."""
+        return self.settings.core.workers or os.cpu_count() or 1
+
+    @property
+    def spool(self) -> Path:
+        """Where unfinished packs are kept."""
+        if not isinstance(self.backend, Spooling):
+            raise TypeError(f"{self.backend.name} has no place for unfinished packs")
+        return self.backend.spool_folder
+
+    def writer(self) -> "PackWriter":
+        """Return a writer of new objects; leaving its context finishes the packs."""
+        return self.frames.writer(self.spool, plain=self.plain, target=self.settings.core.pack_size, random=os.urandom)
+
+    def tidy(self) -> None:
+        """Merge small index blobs; the caller holds the repository's lock."""
+        self.index.compact()
+
+    def head_commit(self) -> ObjectId | None:
+        """Return the commit that HEAD is at; None on a branch without commits."""
+        head = self.layout.read_head()
+        if head.branch is None:
+            return head.commit
+        target = self.refs.read(f"heads/{head.branch}").target
+        return target.id if target else None
+
+    def tree_of(self, commit: ObjectId) -> ObjectId:
+        """Return the tree of a commit; the commit's clear links name it, so that it need not be opened.
+
+        Raises:
+            IntegrityError: the commit is missing or damaged.
+            NotFoundError: the object is no commit.
+        """
+        header = self.frames.read(commit).header
+        trees = [link.id for link in header.links if link.kind is Kind.TREE]
+        if header.kind is not Kind.COMMIT:
+            raise NotFoundError(f"{commit.hex()} is a {header.kind.name.lower()}, not a commit.")
+        return trees[0]
+
+
+@contextmanager
+def locked(layout: Layout) -> Iterator[None]:
+    """Hold the repository's lock, so that one verb at a time changes the working tree and the stage.
+
+    Raises:
+        RepositoryBusyError: another process holds it.
+    """
+    lock = FileLock(layout.lock_file)
+    if not lock.acquire(timeout=LOCK_SECONDS):
+        raise RepositoryBusyError(
+            "Another mediagit command is working in this repository.",
+            untouched="Nothing was changed.",
+            hint="Wait until it has ended, then run this one again.",
+        )
+    try:
+        yield
+    finally:
+        lock.release()
