@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
-from mediavault.errors import IntegrityError
+from mediavault.errors import IntegrityError, UnsupportedFormatError
+from mediavault.formats.frame import CHECKSUM_BYTES
 from mediavault.formats.pack import PackRow
 from mediavault.model.ids import Kind
 from mediavault.store import frames as frames_module
@@ -29,12 +31,12 @@ def rewrite(backend: Backend, key: str, data: bytes) -> None:
     backend.put(key, data, when=Absent())
 
 
-def damage(store: FrameStore, one: Stored, place: int = 0) -> None:
-    """Flip a bit in the middle of one copy of an object."""
+def damage(store: FrameStore, one: Stored, place: int = 0, at: int | None = None) -> None:
+    """Flip a bit of one copy of an object: in its middle, or at an offset in the frame."""
     located = store.index.find(one.id)[place]
     key = pack_key(located.pack_id)
     data = bytearray(store.backend.get(key).data)
-    data[located.offset + located.length // 2] ^= 0x10
+    data[located.offset + (located.length // 2 if at is None else at)] ^= 0x10
     rewrite(store.backend, key, bytes(data))
 
 
@@ -90,6 +92,26 @@ def test_a_damaged_frame_is_named_and_does_not_spoil_its_neighbours(tmp_path: Pa
     with pytest.raises(IntegrityError, match=CHUNKS[5].id.hex()):
         store.read_batch([CHUNKS[4].id, CHUNKS[5].id])
     assert store.read_batch([CHUNKS[4].id, CHUNKS[6].id])[1].size == len(CHUNKS[6].frame)
+
+
+def test_a_flipped_version_is_damage_and_no_newer_format(tmp_path: Path) -> None:
+    store = store_of(MemoryBackend(), tmp_path)
+    damage(store, CHUNKS[5], at=0)
+    with pytest.raises(IntegrityError, match="checksum"):
+        store.read(CHUNKS[5].id)
+    with pytest.raises(IntegrityError, match="checksum"):
+        store.read_batch([CHUNKS[4].id, CHUNKS[5].id])
+
+
+def test_a_frame_of_a_newer_version_says_so(tmp_path: Path) -> None:
+    store = store_of(MemoryBackend(), tmp_path)
+    located = store.index.find(CHUNKS[5].id)[0]
+    newer = b"\x02" + CHUNKS[5].frame[1:-CHECKSUM_BYTES]
+    data = bytearray(store.backend.get(pack_key(located.pack_id)).data)
+    data[located.offset : located.offset + located.length] = newer + blake3(newer).digest(CHECKSUM_BYTES)
+    rewrite(store.backend, pack_key(located.pack_id), bytes(data))
+    with pytest.raises(UnsupportedFormatError, match="version 2"):
+        store.read(CHUNKS[5].id)
 
 
 @pytest.mark.parametrize("place", [0, 1])

@@ -70,6 +70,7 @@ CODES = {
     problems.NOT_FOUND: 1,
     problems.NO_REPOSITORY: 1,
     problems.NOT_CLOSED: 1,
+    problems.NEWER_FORMAT: 1,
     problems.STORAGE_FULL: 1,
 }
 """Exit codes of the refusals; all others are 4."""
