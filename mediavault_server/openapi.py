@@ -138,6 +138,7 @@ _ALWAYS: Final = (
     problems.NO_REPOSITORY,
     problems.INTERNAL,
     problems.DAMAGED,
+    problems.NEWER_FORMAT,
     problems.UNAVAILABLE,
 )
 

@@ -72,7 +72,7 @@ _BACKEND_ERRORS: Final[tuple[tuple[type[Exception], ProblemType, Mapping[str, st
     (backend_errors.BackendError, problems.INTERNAL, {}),
     (FormatError, problems.DAMAGED, {}),  # what a client sends is checked where it is read; this is the storage's
     (IntegrityError, problems.DAMAGED, {}),
-    (UnsupportedFormatError, problems.INTERNAL, {}),
+    (UnsupportedFormatError, problems.NEWER_FORMAT, {}),
     (UsageError, problems.BAD_REQUEST, {}),
     (StorageError, problems.INTERNAL, {}),
 )

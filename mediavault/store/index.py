@@ -205,7 +205,7 @@ class ObjectIndex:
                 raise IntegrityError(
                     f"The index {key} is damaged: {error.message}",
                     untouched="The packs themselves are not affected.",
-                    hint="Run `mediagit verify` to see what is damaged.",
+                    hint="`mediagit verify --rebuild-index` makes it anew from the packs.",
                 ) from error
             self.damaged[key] = error.message
             return None

@@ -315,12 +315,14 @@ def write_whole(fd: int, data: Buffer, *, at: int | None = None) -> None:
             rest = memoryview(data)[done:]
             done += os.write(fd, rest) if at is None else os.pwrite(fd, rest, at + done)
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise StorageError(
                 "The disk is full.",
                 untouched="What was stored before is untouched.",
                 hint="Free some space and run the command again: it continues where it stopped.",
             ) from error
         raise StorageError(
-            f"Writing failed: {error.strerror}.", untouched="What was stored before is untouched."
+            f"Writing failed: {error.strerror}.",
+            untouched="What was stored before is untouched.",
+            hint="Check the disk, then run the command again: it continues where it stopped.",
         ) from error

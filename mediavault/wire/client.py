@@ -21,6 +21,7 @@ from mediavault.errors import (
     RefMovedError,
     RemoteError,
     StorageError,
+    UnsupportedFormatError,
     UsageError,
 )
 from mediavault.formats.ref import decode_ref_value, value_hash
@@ -422,6 +423,7 @@ _UNTOUCHED: Final[Mapping[problems.ProblemType | None, tuple[type[MediaVaultErro
     problems.MISMATCH: (IntegrityError, "Run `mediagit verify`, then push again."),
     problems.BAD_RANGE: (IntegrityError, "A pack there is cut: tell whoever runs the server."),
     problems.DAMAGED: (IntegrityError, "Tell whoever runs the server."),
+    problems.NEWER_FORMAT: (UnsupportedFormatError, "The server is older than the repository: it must be updated."),
     problems.STORAGE_FULL: (StorageError, "Tell whoever runs the server, then push again: it continues."),
     problems.TOO_LARGE: (RemoteError, "Lower core.pack_size."),
 }

@@ -43,6 +43,7 @@ MISMATCH: Final = ProblemType("content-mismatch", 422, "The content is not what 
 PRECONDITION_REQUIRED: Final = ProblemType("precondition-required", 428, "A condition header is required")
 INTERNAL: Final = ProblemType("internal", 500, "The server failed")
 DAMAGED: Final = ProblemType("damaged", 500, "Something stored here is damaged")
+NEWER_FORMAT: Final = ProblemType("newer-format", 501, "The repository is of a newer format than this server reads")
 UNAVAILABLE: Final = ProblemType("unavailable", 503, "The storage does not answer now")
 STORAGE_FULL: Final = ProblemType("storage-full", 507, "The storage is full")
 
@@ -66,6 +67,7 @@ ALL: Final[tuple[ProblemType, ...]] = (
     PRECONDITION_REQUIRED,
     INTERNAL,
     DAMAGED,
+    NEWER_FORMAT,
     UNAVAILABLE,
     STORAGE_FULL,
 )
