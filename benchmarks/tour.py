@@ -40,8 +40,8 @@ class Tour:
             "HOME": str(scratch / "home"),
             "MEDIAGIT_HOME": str(scratch / "home" / "mediagit"),
             "MEDIAGIT_PASSPHRASE": secrets.token_urlsafe(18),
-            "MEDIAGIT_AUTHOR_NAME": "Ada Artist",
-            "MEDIAGIT_AUTHOR_EMAIL": "ada@studio.example",
+            "MEDIAGIT_AUTHOR_NAME": "An artist of the tour",
+            "MEDIAGIT_AUTHOR_EMAIL": "artist@example.org",
             "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
         }
         (scratch / "home").mkdir()
@@ -187,7 +187,7 @@ def _address(process: subprocess.Popen[str], log: list[str]) -> str:
 
 def _needles(film: Path) -> list[bytes]:
     """Return pieces of plaintext: names, and bytes from the middle of files of several kinds."""
-    pieces = [b"hero_layers.tif", b"Repaint", b"Ada Artist", (film / "scripts/render.sh").read_bytes()]
+    pieces = [b"hero_layers.tif", b"Repaint", b"An artist of the tour", (film / "scripts/render.sh").read_bytes()]
     for name in ("textures/hero_layers.tif", "shots/sh010/plate.mov", "audio/dialogue.wav"):
         with (film / name).open("rb") as stream:
             stream.seek((film / name).stat().st_size // 2)

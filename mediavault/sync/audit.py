@@ -1,7 +1,7 @@
 """Checking a remote without storing anything: all that its refs need is there, and is what its name promises."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -107,8 +107,9 @@ class Audit:
             while pending:
                 asked = list(islice(pending, _ASKED_AT_ONCE))
                 with PackReceiver(Path(folder) / "metadata") as receiver:
-                    for block in self._remote.metadata(asked, ()):
-                        receiver.feed(block)
+                    with closing(self._remote.metadata(asked, ())) as blocks:
+                        for block in blocks:
+                            receiver.feed(block)
                     receiver.finish()
                     for frame in receiver.frames():
                         if pending.pop(frame.header.id, None) is not None:
@@ -159,10 +160,10 @@ class Audit:
     def _open_span(self, wanted: Mapping[ObjectId, Kind], opened: list[_Opened], span: Span, stop: Stop) -> None:
         left = {row.id: row for row in span.rows}
         try:
-            blocks = self._remote.read_pack(span.pack, span.start, span.end - span.start)
-            for row, data in cut(span, blocks, stop):
-                opened.append(self._open_one(wanted[row.id], row, data))
-                del left[row.id]
+            with closing(self._remote.read_pack(span.pack, span.start, span.end - span.start)) as blocks:
+                for row, data in cut(span, blocks, stop):
+                    opened.append(self._open_one(wanted[row.id], row, data))
+                    del left[row.id]
         except NotFoundError:
             opened.extend(_Opened(None, _damaged(row, "The pack is missing.")) for row in left.values())
         except IntegrityError as error:

@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -163,8 +164,9 @@ class _Incoming:
             asked = list(islice(pending, ASKED_AT_ONCE))
             try:
                 with PackReceiver(spool / f"nodes-{uuid.uuid4().hex}{SPOOL}") as receiver:
-                    for block in remote.metadata(asked, plan.haves[:ASKED_AT_ONCE]):
-                        receiver.feed(block)
+                    with closing(remote.metadata(asked, plan.haves[:ASKED_AT_ONCE])) as blocks:
+                        for block in blocks:
+                            receiver.feed(block)
                     receiver.finish()
                     for frame in receiver.frames():
                         self._take(frame, pending)
@@ -194,21 +196,24 @@ class _Incoming:
                     ) from error
 
     def _receive_span(self, remote: Remote, progress: Progress, span: Span, stop: Stop) -> None:
-        blocks = remote.read_pack(span.pack, span.start, span.end - span.start)
-        for row, data in cut(span, blocks, stop):
-            try:
-                frame = read_frame(row, data)
-                raw_length = len(self._codec.open(frame, row.id, Kind.CHUNK))
-            except IntegrityError as error:
-                raise IntegrityError(
-                    f"{remote.url} sent a damaged chunk {row.id.hex()} (pack {row.pack.hex()}, offset {row.offset}): "
-                    f"{error.message}",
-                    untouched="It was not stored.",
-                    hint="Run `mediagit verify --remote` to see what else is damaged.",
-                ) from error
-            with self._lock:
-                self._writer.append(data, raw_length)
-            progress.advance(row.length)
+        with closing(remote.read_pack(span.pack, span.start, span.end - span.start)) as blocks:
+            for row, data in cut(span, blocks, stop):
+                raw_length = self._check_chunk(remote, row, data)
+                with self._lock:
+                    self._writer.append(data, raw_length)
+                progress.advance(row.length)
+
+    def _check_chunk(self, remote: Remote, row: LocatedRow, data: memoryview) -> int:
+        """Open a chunk; return its raw length."""
+        try:
+            return len(self._codec.open(read_frame(row, data), row.id, Kind.CHUNK))
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"{remote.url} sent a damaged chunk {row.id.hex()} (pack {row.pack.hex()}, offset {row.offset}): "
+                f"{error.message}",
+                untouched="It was not stored.",
+                hint="Run `mediagit verify --remote` to see what else is damaged.",
+            ) from error
 
     def _take(self, frame: Frame, pending: dict[ObjectId, Kind]) -> None:
         """Store a frame that something wanted leads to; others, which nobody asked for, are dropped."""

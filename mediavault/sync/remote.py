@@ -1,6 +1,6 @@
 """What push and fetch ask of the other side; a server over HTTP is one, other kinds may come."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Protocol
 
 from mediavault.formats.wire import LocatedRow
@@ -74,8 +74,8 @@ class Remote(Protocol):
     def put_pack(self, pack: PackBody) -> bool:
         """Send a pack once; after UnreachableError it may or may not be there. Returns whether it is new."""
 
-    def read_pack(self, pack: ObjectId, start: int, length: int) -> Iterator[bytes]:
-        """Yield exactly `length` bytes of a pack from offset `start`."""
+    def read_pack(self, pack: ObjectId, start: int, length: int) -> Generator[bytes]:
+        """Yield exactly `length` bytes of a pack from offset `start`. Close it: it holds a connection."""
 
-    def metadata(self, want: Iterable[ObjectId], have: Iterable[ObjectId]) -> Iterator[bytes]:
-        """Yield a pack of metadata reachable from `want` and not from `have`: parents first, perhaps not all of it."""
+    def metadata(self, want: Iterable[ObjectId], have: Iterable[ObjectId]) -> Generator[bytes]:
+        """Yield a pack of metadata reachable from `want` and not from `have`: parents first, perhaps not all of it. Close it."""

@@ -2,7 +2,8 @@
 
 import base64
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
@@ -250,7 +251,7 @@ class HttpRemote:
             self._refuse(answer)
         return answer.status == 201
 
-    def read_pack(self, pack: ObjectId, start: int, length: int) -> Iterator[bytes]:
+    def read_pack(self, pack: ObjectId, start: int, length: int) -> Generator[bytes]:
         """Yield a range of a pack; a connection that breaks goes on at the byte where it broke.
 
         Raises:
@@ -262,9 +263,10 @@ class HttpRemote:
             before = done
             lost: UnreachableError | None = None
             try:
-                for block in self._range(pack, start + done, length - done):
-                    done += len(block)
-                    yield block
+                with closing(self._range(pack, start + done, length - done)) as blocks:
+                    for block in blocks:
+                        done += len(block)
+                        yield block
             except UnreachableError as error:
                 lost = error
             failures = 0 if done > before else failures + 1
@@ -273,7 +275,7 @@ class HttpRemote:
             if done < length:
                 self._wire.wait(failures, None if lost is None else lost.retry_after)
 
-    def metadata(self, want: Iterable[ObjectId], have: Iterable[ObjectId]) -> Iterator[bytes]:
+    def metadata(self, want: Iterable[ObjectId], have: Iterable[ObjectId]) -> Generator[bytes]:
         """Yield the bytes of a pack with the metadata reachable from `want` and not from `have`.
 
         Raises:
@@ -308,7 +310,7 @@ class HttpRemote:
             self._refuse(answer)
         return answer
 
-    def _range(self, pack: ObjectId, start: int, length: int) -> Iterator[bytes]:
+    def _range(self, pack: ObjectId, start: int, length: int) -> Generator[bytes]:
         wanted = {"Range": f"bytes={start}-{start + length - 1}"}
         with self._wire.stream("GET", f"{self._base}/packs/{pack.hex()}", None, wanted) as (response, blocks):
             if response.status not in {200, 206}:

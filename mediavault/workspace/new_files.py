@@ -5,10 +5,13 @@ Where they go from there is for `mediavault.workspace.moves`.
 
 import os
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
 
 from blake3 import blake3
 
@@ -24,6 +27,11 @@ if TYPE_CHECKING:
 
 FEW: Final = 16
 """Up to so many files are synced one by one; more are synced with their whole file system at once."""
+
+_SYNC_BYTES: Final = 64 << 20
+"""How much of a large file is written before the disk is set to work on it."""
+
+_SYNCS_AHEAD: Final = 4
 
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -51,8 +59,12 @@ def write_new_files(
     few = len(writes) <= FEW
     names = StagedNames(fresh)
     stamps = array("q")
-    with OpenFolders(folder, sync=few) as folders, closing(reader.chunks(_chunks_of(writes, reader))) as content:
-        writer = _FileWriter(folders, str(folder), content, progress, sync=few)
+    with (
+        OpenFolders(folder, sync=few) as folders,
+        closing(reader.chunks(_chunks_of(writes, reader))) as content,
+        _SyncBehind() as behind,
+    ):
+        writer = _FileWriter(folders, str(folder), content, progress, behind, sync=few)
         for number, write in enumerate(writes):
             if write.only_mode:
                 stamps.extend((0, 0, 0))
@@ -70,6 +82,41 @@ def _chunks_of(writes: Iterable[Write], reader: "ObjectReader") -> Iterator[Mani
             yield from reader.chunk_list(write.link(), write.size)
 
 
+class _SyncBehind:
+    """Syncs files in a thread of its own while others are read and verified; leaving the block waits for all.
+
+    Raises when it is left, or when it is given a file:
+        OSError: one of them could not be synced.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, "sync")
+        self._pending: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+        while kind is None and self._pending:
+            self._pending.popleft().result()
+
+    def file(self, fd: int, path: Path) -> None:
+        """Bring what was written to a file so far to the disk; the caller may close `fd` at once."""
+        self._pending.append(self._pool.submit(self._sync, os.dup(fd), path))
+        if len(self._pending) > _SYNCS_AHEAD:
+            self._pending.popleft().result()
+
+    @staticmethod
+    def _sync(fd: int, path: Path) -> None:
+        try:
+            fsio.sync_file(fd, path)
+        finally:
+            os.close(fd)
+
+
 class _FileWriter:
     """Writes one new file after the other from one stream of verified chunks."""
 
@@ -79,6 +126,7 @@ class _FileWriter:
         path: str,
         content: Iterator[bytes | memoryview],
         progress: Callable[[int], None],
+        behind: _SyncBehind,
         *,
         sync: bool,
     ) -> None:
@@ -86,6 +134,7 @@ class _FileWriter:
         self._path = path
         self._content = content
         self._progress = progress
+        self._behind = behind
         self._sync = sync
 
     def write(self, place: str, write: Write) -> os.stat_result:
@@ -105,15 +154,16 @@ class _FileWriter:
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
         fd = os.open(name, _FLAGS, 0o777 if write.mode is Mode.EXECUTABLE else 0o666, dir_fd=folder)
         try:
-            if self._fill(fd, write) != write.digest:
+            path = Path(self._path, place)
+            if self._fill(fd, path, write) != write.digest:
                 raise _wrong_content(write.path)
             if self._sync:
-                fsio.sync_file(fd, Path(self._path, place))
+                self._behind.file(fd, path)
             return os.fstat(fd)
         finally:
             os.close(fd)
 
-    def _fill(self, fd: int, write: Write) -> bytes:
+    def _fill(self, fd: int, path: Path, write: Write) -> bytes:
         """Write the file's bytes; return their hash."""
         left = write.size if write.child else 0
         if not left:
@@ -124,6 +174,7 @@ class _FileWriter:
             self._progress(left)
             return blake3(block).digest()
         hasher = blake3()
+        waiting = 0
         while block:
             left -= len(block)
             if left < 0:
@@ -131,6 +182,10 @@ class _FileWriter:
             hasher.update(block)
             _write_whole(fd, block)
             self._progress(len(block))
+            waiting += len(block)
+            if waiting >= _SYNC_BYTES:
+                self._behind.file(fd, path)
+                waiting = 0
             block = next(self._content, b"") if left else b""
         if left:
             raise _wrong_content(write.path)

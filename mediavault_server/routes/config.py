@@ -17,7 +17,7 @@ from mediavault_server.uploads import keep_chunks_of_the_dead
 async def get(request: Request) -> Response:
     """Return the config, with what this server takes in the headers.
 
-    A client's session begins with this, so here is kept what killed servers left of its last one.
+    A client begins with this, so here is kept what killed servers left of its last one.
     """
     repo = await in_thread(partial(request.app.state.repositories.reopen, *address(request)))
     await in_thread(partial(keep_chunks_of_the_dead, repo))

@@ -147,9 +147,9 @@ def test_a_server_refuses_paths_that_lead_away(serve: Serve, storage: Path, meth
             connection.putheader("Content-Length", "4")
             connection.putheader("If-None-Match", "*")
             connection.endheaders(b"evil")
-            answer = connection.getresponse()
-            assert answer.status in {400, 404, 405, 414}, (path, answer.status)
-            body = answer.read()
+            with connection.getresponse() as answer:
+                assert answer.status in {400, 404, 405, 414}, (path, answer.status)
+                body = answer.read()
             assert b"root:" not in body
             assert b"Traceback" not in body
     assert snapshot(storage.parent) == before
@@ -188,6 +188,26 @@ def test_many_processes_at_once(film: Film, made: Made) -> None:
     film("restore", ".")
     assert snapshot(film.root) == tree
     assert tree.items() > made.tree.items()
+
+
+def test_transfers_and_work_at_once(empty: Film, made: Made, serve: Serve, storage: Path) -> None:
+    with_remote(empty.root, serve(storage))
+    (empty.root / "take").write_bytes(blake3(b"take").digest(300_000))
+    verbs = (["fetch"], ["fetch"], ["add", "."], ["status"])
+    running = [
+        subprocess.Popen(
+            [installed("mediagit"), *verb], cwd=empty.root, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        for verb in verbs
+    ]
+    for verb, process in zip(verbs, running, strict=True):
+        _, words = process.communicate(timeout=60)
+        assert process.returncode == 0 or (verb == ["fetch"] and process.returncode == 3), words
+    empty("fetch")
+    empty("commit", "-m", "Take")
+    assert empty.json("verify")["ok"]
+    empty("switch", "-c", "theirs", "origin/main")
+    assert snapshot(empty.root) == made.tree
 
 
 def test_two_at_once_push_different_commits(

@@ -194,4 +194,5 @@ def put(url: str, path: str, data: bytes) -> int:
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
     with contextlib.closing(connection):
         connection.request("PUT", PROJECT + path, data, {"Content-Type": "application/octet-stream"})
-        return connection.getresponse().status
+        with connection.getresponse() as answer:
+            return answer.status

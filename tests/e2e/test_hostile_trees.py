@@ -200,9 +200,9 @@ def bomb(payload_says: int, frame_says: int) -> bytes:
 @pytest.mark.parametrize(
     ("tree_says", "payload_says", "frame_says"),
     [
-        (1000, 1000, 1000),
-        (1000, 1000, 512 * MIB),
-        (1000, 16 * MIB, 16 * MIB),
+        (MIB, MIB, MIB),
+        (MIB, MIB, 512 * MIB),
+        (MIB, 16 * MIB, 16 * MIB),
         (512 * MIB, 512 * MIB, 512 * MIB),
     ],
 )
