@@ -54,9 +54,10 @@ def main() -> None:
     try:
         for name in options.rows:
             GROUPS[name](bench)
+            # Now and not only at the end: the whole takes half an hour, and what was measured is not to be lost.
+            options.out.write_text(_report(bench, [MediaGit, *peers], missing), encoding="utf-8")
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    options.out.write_text(_report(bench, [MediaGit, *peers], missing), encoding="utf-8")
     print(f"Written to {options.out}")
 
 
