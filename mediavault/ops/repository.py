@@ -143,17 +143,26 @@ class Repository:
         return target.id if target else None
 
     def tree_of(self, commit: ObjectId) -> ObjectId:
-        """Return the tree of a commit; the commit's clear links name it, so that it need not be opened.
+        """Return the tree of a commit, which is opened for it: only then is the link known to be the author's.
+
+        Raises:
+            IntegrityError: the commit is missing or damaged.
+            NotFoundError: the object is no commit.
+        """
+        self.claimed_tree_of(commit)
+        return self.reader.commit(commit).tree
+
+    def claimed_tree_of(self, commit: ObjectId) -> ObjectId:
+        """Return the tree that a commit's clear header names, without a key: to compare with, never to check out.
 
         Raises:
             IntegrityError: the commit is missing or damaged.
             NotFoundError: the object is no commit.
         """
         header = self.frames.read(commit).header
-        trees = [link.id for link in header.links if link.kind is Kind.TREE]
         if header.kind is not Kind.COMMIT:
             raise NotFoundError(f"{commit.hex()} is a {header.kind.name.lower()}, not a commit.")
-        return trees[0]
+        return next(link.id for link in header.links if link.kind is Kind.TREE)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def status(repository: Repository, stage: Stage, paths: tuple[str, ...] = ()) ->
     """
     head = repository.layout.read_head()
     commit = repository.head_commit()
-    tree = repository.tree_of(commit) if commit else None
+    tree = repository.claimed_tree_of(commit) if commit else None
     rules = IgnoreRules(repository.layout.root)
     changes = compare(repository.layout, stage, lambda: repository.reader, tree, rules, paths=paths)
     upstream, ahead, behind = _upstream(repository, head.branch, commit)

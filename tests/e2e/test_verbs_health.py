@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from msgspec.structs import replace
 
 from mediavault.formats.frame import build_frame, parse_frame
 from mediavault.formats.index import IndexBlob, encode_index, index_id, merge_indexes
@@ -22,7 +23,9 @@ from mediavault.formats.pack import (
     pack_id,
     row_of,
 )
-from mediavault.model.ids import Kind
+from mediavault.model.ids import Kind, encode_links
+from mediavault.store.frames import FrameStore
+from mediavault.store.index import ObjectIndex
 from mediavault.store.pack_table import read_pack_table
 from mediavault_backends.api import Absent
 from mediavault_backends.local import LocalBackend
@@ -292,6 +295,33 @@ def test_content_that_another_key_holder_sealed_under_a_wrong_name_is_found(tmp_
     (one,) = verified(film)["damage"]
     assert (one["object"], one["pack"]) == (row.id.hex(), name)
     assert "other content" in one["reason"]
+
+
+def test_a_commit_whose_clear_link_was_redirected_is_not_looked_into(film: Film) -> None:
+    # Whoever keeps the storage can write another tree into a commit's clear header, and a checksum that is right.
+    first = film.json("log")[-1]["id"]
+    (film.root / "empty").unlink()
+    commit(film, "Without the empty file")
+    second = film.json("log")[0]["id"]
+    film("branch", "old", first)
+    backend = LocalBackend(store(film))
+    frames = FrameStore(backend, ObjectIndex(backend))
+    place = frames.locate(bytes.fromhex(first))
+    assert place is not None
+    old, new = frames.read(bytes.fromhex(first)), frames.read(bytes.fromhex(second))
+    tree = new.header.links[0]
+    assert tree.kind is Kind.TREE
+    header = replace(old.header, link_data=encode_links([tree]))
+    path = store(film) / "packs" / place.pack_id.hex()[:2] / place.pack_id.hex()
+    data = path.read_bytes()
+    forged = build_frame(header, [old.body])
+    path.write_bytes(data[: place.offset] + forged + data[place.offset + place.length :])
+    assert frames.read(bytes.fromhex(first)).header.links == (tree,)
+    files = sorted(film.root.iterdir())
+    for verb in (("restore", "--source", first, "--", "."), ("switch", "old"), ("ls", first)):
+        film(*verb, exit_code=5)
+    assert sorted(film.root.iterdir()) == files
+    assert film.json("status")["modified"] == []
 
 
 def reforged(frame: bytes) -> bytes:
