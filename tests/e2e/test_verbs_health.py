@@ -113,7 +113,10 @@ def test_stats_count_every_version_of_all_refs_in_full_and_every_chunk_once(film
     both = film.json("stats")
     assert both["logical_bytes"] == 2 * first["logical_bytes"] - 18_000 + 800
     assert both["unique_chunks"] == first["unique_chunks"] + 2
-    assert both["dedup_ratio"] > 3.5
+    # The new last chunk is as long as the key's cut points make it, at most one maximum; the text adds 800 bytes.
+    before = first["logical_bytes"] / first["dedup_ratio"]
+    added = both["logical_bytes"] / both["dedup_ratio"] - before
+    assert 800 < added <= 800 + 524_288
     assert film.json("stats") == both
     film("branch", "-D", "grade")
     assert film.json("stats") == first
@@ -274,7 +277,7 @@ def test_damage_at_a_remote_is_named_and_exits_5(film: Film, tmp_path: Path, ser
     document = verified(film, "--remote", "origin")
     (one,) = document["damage"]
     assert one["pack"] == large.name
-    assert 900_000 > 1_000_000 - one["offset"] > 0
+    assert 524_288 + 1000 > 1_000_000 - one["offset"] > 0  # inside one frame
     assert document["affected"] == ["copy/movie.mov", "movie.mov"]
     film("verify", "--remote", "origin", exit_code=5)
     assert f"object {one['object']}" in film.output
