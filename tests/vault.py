@@ -55,11 +55,14 @@ class Sink:
         self.raw_lengths[parsed.header.id] = raw_length
         self.appended.append(parsed.header.id)
 
-    def read(self, oid: ObjectId) -> Frame:
-        return parse_frame(self.frames[oid])
+    def stored(self, oid: ObjectId) -> bytes:
+        return self.frames[oid]
 
-    def read_batch(self, ids: Sequence[ObjectId]) -> list[Frame]:
-        return [self.read(oid) for oid in ids]
+    def read(self, oid: ObjectId) -> Frame:
+        return parse_frame(self.stored(oid))
+
+    def read_batch(self, ids: Sequence[ObjectId], *, checked: bool = True) -> list[Frame]:
+        return [parse_frame(self.stored(oid), checked=checked) for oid in ids]
 
     def copies(self, oid: ObjectId) -> Iterator[tuple["Spot", Frame]]:
         yield Spot(), self.read(oid)

@@ -65,7 +65,7 @@ class FrameHeader(msgspec.Struct, frozen=True, gc=False):
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
-    """A frame that was read, its checksum and grammar verified.
+    """A frame that was read, its grammar verified, and its checksum unless the reader spared that.
 
     Attributes:
         header: the clear header.
@@ -174,10 +174,16 @@ def frame_size(data: Buffer, offset: int = 0, available: int | None = None) -> i
     return size
 
 
-def parse_frame(data: Buffer, offset: int = 0) -> Frame:
+def parse_frame(data: Buffer, offset: int = 0, *, checked: bool = True) -> Frame:
     """Read the frame that starts at `offset`; what follows it is ignored.
 
     Nothing is copied but the header. The views hold the buffer.
+
+    Args:
+        data: a buffer.
+        offset: where the frame starts.
+        checked: compare the checksum. It says nothing that the tag of a sealed frame does not say, so whoever opens
+            the frame next may spare it.
 
     Raises:
         FormatError: no whole frame, a wrong checksum, or a header that breaks the format's rules.
@@ -189,7 +195,7 @@ def parse_frame(data: Buffer, offset: int = 0) -> Frame:
         raise FormatError(f"A frame is cut: {max(have, 0)} bytes are there.")
     whole = memoryview(data)[offset : offset + size]
     checksum = bytes(whole[-CHECKSUM_BYTES:])
-    if blake3(whole[:-CHECKSUM_BYTES]).digest(CHECKSUM_BYTES) != checksum:
+    if checked and blake3(whole[:-CHECKSUM_BYTES]).digest(CHECKSUM_BYTES) != checksum:
         raise FormatError("A frame's checksum does not match its bytes.")
     return _read(whole, checksum, size)
 

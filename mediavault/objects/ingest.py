@@ -1,7 +1,8 @@
 """Files into chunk frames and manifests, by a bounded pipeline of threads; finding and naming files is for the workspace.
 
-One thread reads and cuts large files, workers name, compress and seal, and the caller's thread takes tiny files and
-appends frames in the files' order. What is in flight is bounded by a few windows, whatever the size or number of files.
+One thread reads and cuts large files, another hashes them whole, workers name, compress and seal, and the caller's
+thread takes tiny files and appends frames in the files' order. What is in flight is bounded by a few windows, whatever
+the size or number of files.
 """
 
 import os
@@ -124,9 +125,10 @@ class _Stream(Generic[S]):
 
 
 class _Groups(NamedTuple):
-    """What a window was cut into, and whether the file ended in it."""
+    """What a window was cut into, when the file's hash will have passed it, and whether the file ended in it."""
 
     sealing: "list[Future[list[_Sealed]]]"
+    hashing: "Future[blake3] | Future[int]"
     ended: bool
 
 
@@ -138,7 +140,7 @@ class _Batch(NamedTuple, Generic[S]):
 
 
 class _Window(NamedTuple, Generic[S]):
-    """A window of a large file; its buffer is free again when all groups are sealed. No other is planned after `last`."""
+    """A window of a large file; its buffer is free again when all groups are sealed and it is hashed. No other is planned after `last`."""
 
     stream: _Stream[S]
     buffer: memoryview
@@ -186,6 +188,7 @@ class Ingest:
         self.ahead = count + 2
         self.local = _Local(chunker)
         self.reader = ThreadPoolExecutor(1, "ingest-read")
+        self.hasher = ThreadPoolExecutor(1, "ingest-hash")
         self.workers = ThreadPoolExecutor(count, "ingest-seal")
         self._stop_run: Callable[[], None] = _nothing
 
@@ -197,6 +200,7 @@ class Ingest:
     ) -> None:
         self._stop_run()
         self.reader.shutdown(cancel_futures=True)
+        self.hasher.shutdown(cancel_futures=True)
         self.workers.shutdown(cancel_futures=True)
 
     def add(self, sources: Iterable[S]) -> Generator[tuple[S, Content | None], None, None]:
@@ -229,6 +233,7 @@ class _Run(Generic[S]):
         self._ahead = ingest.ahead
         self._local = ingest.local
         self._reader = ingest.reader
+        self._hasher = ingest.hasher
         self._workers = ingest.workers
         self._streams: list[_Stream[S]] = []
         self._buffers: list[memoryview] = []
@@ -307,6 +312,7 @@ class _Run(Generic[S]):
         groups = window.future.result()
         for group in groups.sealing:
             self._append(group.result(), window.stream.manifest)
+        groups.hashing.result()
         self._buffers.append(window.buffer)
         return groups.ended
 
@@ -328,7 +334,7 @@ class _Run(Generic[S]):
 
     def _read_window(self, stream: _Stream[S], buffer: memoryview) -> _Groups:
         if stream.ended or self._stopping:
-            return _Groups([], ended=False)
+            return _Groups([], self._hasher.submit(int), ended=False)
         try:
             if stream.file is None:
                 stream.file = stream.source.open()
@@ -338,7 +344,8 @@ class _Run(Generic[S]):
         except SkipFile:
             stream.skipped = True
             filled = start = 0
-        stream.hasher.update(buffer[start:filled])
+        # One thread hashes, so windows keep their order.
+        hashing = self._hasher.submit(stream.hasher.update, buffer[start:filled])
         stream.size += filled - start
         ended = filled < start + WINDOW_BYTES
         lengths = self._local.chunker.cut(buffer[:filled], last=ended)
@@ -351,7 +358,7 @@ class _Run(Generic[S]):
         if ended:
             stream.close()
             stream.ended = True
-        return _Groups(sealing, ended)
+        return _Groups(sealing, hashing, ended)
 
     # In the workers.
 

@@ -80,8 +80,12 @@ class FrameStore:
         """
         return self._copies(oid, [])
 
-    def read_batch(self, ids: Sequence[ObjectId]) -> list[Frame]:
+    def read_batch(self, ids: Sequence[ObjectId], *, checked: bool = True) -> list[Frame]:
         """Return the frames of `ids` in their order, all held in memory; neighbours are read together.
+
+        Args:
+            ids: what to read.
+            checked: compare each frame's checksum; see `parse_frame`.
 
         Raises:
             IntegrityError: an object is missing, or every copy is damaged.
@@ -89,13 +93,15 @@ class FrameStore:
         if len(ids) == 1:
             return [self.read(ids[0])]
         find = self.index.find
-        return self._read_places(ids, [places[0] if (places := find(oid)) else None for oid in ids])
+        return self._read_places(ids, [places[0] if (places := find(oid)) else None for oid in ids], checked=checked)
 
-    def _read_places(self, ids: Sequence[ObjectId], places: Sequence[Located | None]) -> list[Frame]:
+    def _read_places(
+        self, ids: Sequence[ObjectId], places: Sequence[Located | None], *, checked: bool = True
+    ) -> list[Frame]:
         answers: list[Frame | None] = [None] * len(ids)
         for pack, wanted in _by_pack(places).items():
             for run in _runs(wanted):
-                self._read_run(pack, run, ids, answers)
+                self._read_run(pack, run, ids, answers, checked=checked)
         return [self.read(oid) if frame is None else frame for oid, frame in zip(ids, answers, strict=True)]
 
     def read_many(self, ids: Iterable[ObjectId]) -> Iterator[Frame]:
@@ -155,7 +161,13 @@ class FrameStore:
         return PackWriter(self.backend, self.index, spool, plain=plain, target=target, random=random)
 
     def _read_run(
-        self, pack: ObjectId, run: Sequence[_Wanted], ids: Sequence[ObjectId], answers: list[Frame | None]
+        self,
+        pack: ObjectId,
+        run: Sequence[_Wanted],
+        ids: Sequence[ObjectId],
+        answers: list[Frame | None],
+        *,
+        checked: bool,
     ) -> None:
         """Fill in what one request brings; what is wrong stays None and is looked for elsewhere."""
         start = run[0].offset
@@ -166,7 +178,9 @@ class FrameStore:
             return
         for wanted in run:
             try:
-                answers[wanted.number] = _checked(data, wanted.offset - start, wanted.length, ids[wanted.number])
+                answers[wanted.number] = _expected(
+                    data, wanted.offset - start, wanted.length, ids[wanted.number], checked=checked
+                )
             except FormatError:
                 continue
 
@@ -181,7 +195,7 @@ class FrameStore:
                 tried.add((place.pack_id, place.offset))
                 try:
                     data = self.backend.read(pack_key(place.pack_id), place.offset, place.length)
-                    frame = _checked(memoryview(data), 0, place.length, oid)
+                    frame = _expected(memoryview(data), 0, place.length, oid)
                 except (NotFoundError, FormatError) as error:
                     where = f"in pack {place.pack_id.hex()} at {place.offset}"
                     problems.append(f"Object {oid.hex()} is damaged {where}: {error}")
@@ -197,9 +211,9 @@ def _by_pack(places: Sequence[Located | None]) -> dict[ObjectId, list[_Wanted]]:
     return packs
 
 
-def _checked(data: memoryview, offset: int, length: int, oid: ObjectId) -> Frame:
+def _expected(data: memoryview, offset: int, length: int, oid: ObjectId, *, checked: bool = True) -> Frame:
     try:
-        frame = parse_frame(data, offset)
+        frame = parse_frame(data, offset, checked=checked)
     except UnsupportedFormatError:
         whole = data[offset : offset + length]
         if blake3(whole[:-CHECKSUM_BYTES]).digest(CHECKSUM_BYTES) == whole[-CHECKSUM_BYTES:]:

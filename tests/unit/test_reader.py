@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 import pytest
 
-from mediavault.errors import IntegrityError, NotAllowedError
-from mediavault.formats.frame import Frame, parse_frame
+from mediavault.errors import FormatError, IntegrityError, NotAllowedError, UnsupportedFormatError
+from mediavault.formats.frame import CHECKSUM_BYTES, Frame, parse_frame
 from mediavault.model.ids import Kind, Link, ObjectId
 from mediavault.model.objects import ManifestEntry
 from mediavault.objects import reader as reading
@@ -43,9 +43,9 @@ def test_a_chunk_that_repeats_is_fetched_once_a_batch() -> None:
     asked: list[ObjectId] = []
     batch = vault.sink.read_batch
 
-    def counted(ids: Sequence[ObjectId]) -> list[Frame]:
+    def counted(ids: Sequence[ObjectId], *, checked: bool = True) -> list[Frame]:
         asked.extend(ids)
-        return batch(ids)
+        return batch(ids, checked=checked)
 
     vault.sink.read_batch = counted  # type: ignore[method-assign]  # counts what is fetched
     blocks = [bytes(block) for block in vault.reader.chunks(entries * 5)]
@@ -126,8 +126,8 @@ class TwoCopies(Sink):
         super().__init__()
         self.bad: dict[ObjectId, bytes] = {}
 
-    def read(self, oid: ObjectId) -> Frame:
-        return parse_frame(self.bad.get(oid) or self.frames[oid])
+    def stored(self, oid: ObjectId) -> bytes:
+        return self.bad.get(oid) or self.frames[oid]
 
     def copies(self, oid: ObjectId) -> Iterator[tuple[Spot, Frame]]:
         if oid in self.bad:
@@ -203,3 +203,20 @@ def test_an_object_of_another_kind_is_refused(read: Callable[[ObjectReader, Obje
     vault.sink.append(vault.codec.encode_chunk(oid, b"content"), 7)
     with pytest.raises(IntegrityError, match="expected"):
         read(vault.reader, oid)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_content_is_not_read_from_a_frame_that_was_changed_anywhere_but_in_its_checksum(plain: bool) -> None:
+    vault = Vault(plain=plain)
+    entries, raws = chunk_entries(vault, 1, 300)
+    (oid, frame) = next(iter(vault.sink.frames.items()))
+    wrong = 0
+    for at in range(len(frame)):
+        changed = bytearray(frame)
+        changed[at] ^= 0x10
+        vault.sink.frames[oid] = bytes(changed)
+        try:
+            assert [bytes(block) for block in vault.reader.chunks(entries)] == raws
+        except (FormatError, UnsupportedFormatError, IntegrityError, NotAllowedError):
+            wrong += 1
+    assert wrong == len(frame) - (0 if plain else CHECKSUM_BYTES)
