@@ -1,6 +1,6 @@
 """Words and JSON for files that differ, for every verb that shows them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from mediavault.cli.render import Console
@@ -15,6 +15,13 @@ _COLORS: Final = {
     DiffKind.MODIFIED: "yellow",
     DiffKind.MODE: "cyan",
     DiffKind.RENAMED: "cyan",
+}
+_LETTERS: Final = {
+    DiffKind.ADDED: "A",
+    DiffKind.DELETED: "D",
+    DiffKind.MODIFIED: "M",
+    DiffKind.MODE: "M",
+    DiffKind.RENAMED: "R",
 }
 _MODES: Final = {Mode.FILE: "file", Mode.EXECUTABLE: "executable", Mode.SYMLINK: "symlink", Mode.TREE: "folder"}
 
@@ -44,14 +51,43 @@ def file_document(change: MeasuredDiff) -> dict[str, Any]:
 
 def show_files(console: Console, changes: Sequence[MeasuredDiff]) -> None:
     """Write a line for each file, and what they come to."""
+    console.lines(size_lines(console, changes))
+    if changes:
+        console.result(summary(changes))
+
+
+def size_lines(console: Console, changes: Sequence[MeasuredDiff]) -> list[str]:
+    """Return a line for each file: what happened to it, its sizes, and how much of it is new."""
     names = [_name(change.file) for change in changes]
     width = min(max((len(name) for name in names), default=0), 60)
+    lines = []
     for name, change in zip(names, changes, strict=True):
         kind = change.file.kind
         label = console.paint(_COLORS[kind], f"{kind.value:<8}")
-        console.line(f"  {label}  {name:<{width}}  {_sizes(change.file)}{_chunks(change)}".rstrip())
-    if changes:
-        console.result(_summary(changes))
+        lines.append(f"  {label}  {name:<{width}}  {_sizes(change.file)}{_chunks(change)}".rstrip())
+    return lines
+
+
+def status_lines(console: Console, changes: Iterable[FileDiff]) -> list[str]:
+    """Return a letter and the path of each file, as git writes them: `M<tab>path`, `R<tab>old<tab>new`."""
+    return [
+        "\t".join([console.paint(_COLORS[change.kind], _LETTERS[change.kind]), *map(printable, _both(change))])
+        for change in changes
+    ]
+
+
+def name_lines(changes: Iterable[FileDiff]) -> list[str]:
+    """Return the paths of files."""
+    return [printable(change.path) for change in changes]
+
+
+def name_document(change: FileDiff) -> dict[str, Any]:
+    """Return the names of a file that differs as JSON."""
+    return {"path": change.path, "old_path": change.old_path or None, "change": change.kind.value}
+
+
+def _both(change: FileDiff) -> list[str]:
+    return [change.old_path, change.path] if change.old_path else [change.path]
 
 
 def _name(file: FileDiff) -> str:
@@ -74,7 +110,8 @@ def _sizes(file: FileDiff) -> str:
 
 
 def _chunks(change: MeasuredDiff) -> str:
-    if change.file.kind is not DiffKind.MODIFIED or change.file.new is None:
+    renamed = change.file.kind is DiffKind.RENAMED and change.chunks.new_chunks > 0
+    if not renamed and (change.file.kind is not DiffKind.MODIFIED or change.file.new is None):
         return ""
     shared, new = change.chunks.shared_chunks, change.chunks.new_chunks
     if not shared + new:
@@ -82,7 +119,8 @@ def _chunks(change: MeasuredDiff) -> str:
     return f": {new:,} of {counted(shared + new, 'chunk')} new, {byte_size(change.chunks.new_bytes)}"
 
 
-def _summary(changes: Sequence[MeasuredDiff]) -> str:
+def summary(changes: Sequence[MeasuredDiff]) -> str:
+    """Return what changes come to: how many files of each kind, how much is new."""
     kinds = [change.file.kind for change in changes]
     words = {
         DiffKind.ADDED: "added",

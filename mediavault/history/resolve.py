@@ -104,7 +104,7 @@ class Resolver:
     def _base(self, base: str) -> Resolved:
         if base in {"HEAD", "@"}:
             if self._head is None:
-                raise NotFoundError("HEAD has no commit yet.", hint="Type 'mediagit commit' to make the first one.")
+                raise NotFoundError("There is no commit yet.", hint="Type 'mediagit commit' to make the first one.")
             return Resolved(self._head)
         for name in (base, *(root + base for root in _ROOTS)):
             target = self._targets.get(name)
@@ -112,7 +112,7 @@ class Resolver:
                 return Resolved(self._peeled(target), name, target.id if target.kind is Kind.TAG else None)
         if len(base) >= MIN_PREFIX and len(base) <= 2 * ID_BYTES and _HEX.fullmatch(base):
             return Resolved(self._by_prefix(base))
-        raise NotFoundError(f"Nothing is called {base!r}.", hint=self._nearest(base))
+        raise NotFoundError(f"Nothing is called {base!r}: no branch, no tag, no commit.", hint=self._nearest(base))
 
     def _by_prefix(self, prefix: str) -> ObjectId:
         if len(prefix) == 2 * ID_BYTES:
@@ -125,7 +125,7 @@ class Resolver:
             starts.add(self._head)
         found = [oid for oid, _ in walk(self._reader, sorted(starts)) if oid.hex().startswith(prefix)]
         if not found:
-            raise NotFoundError(f"No commit that a ref leads to has an id that starts with {prefix}.")
+            raise NotFoundError(f"No commit of any branch or tag has an id that starts with {prefix}.")
         if len(found) > 1:
             shown = ", ".join(oid.hex()[: len(prefix) + 8] for oid in found[:_SHOWN_MATCHES])
             raise UsageError(f"Several commits have ids that start with {prefix}.", hint=f"Type more digits: {shown}.")

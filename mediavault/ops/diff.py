@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from blake3 import blake3
 
@@ -17,6 +17,7 @@ from mediavault.ops.repository import Repository
 from mediavault.ops.revisions import resolver
 from mediavault.workspace.content import same_bytes
 from mediavault.workspace.ignore import IgnoreRules
+from mediavault.workspace.long_paths import reach
 from mediavault.workspace.paths import is_under
 from mediavault.workspace.scan import Problem, ScannedFile
 from mediavault.workspace.stage import Stage
@@ -44,6 +45,7 @@ class DiffReport:
         files: in path order.
         untracked: how many files were never added; they are not compared.
         problems: what cannot be versioned.
+        working: the working files that stand behind links to nothing stored.
     """
 
     old: str
@@ -51,6 +53,7 @@ class DiffReport:
     files: Sequence[MeasuredDiff]
     untracked: int = 0
     problems: Sequence[Problem] = ()
+    working: Mapping[Link, ScannedFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +129,7 @@ def run_diff(
         new = repository.tree_of(plan.new_commit) if plan.new_commit else None
         found = compare.trees(tree, new)
     files = compare.measured(found)
-    return DiffReport(plan.old, plan.new, files, compare.untracked, compare.problems)
-
-
-def diff_commit(
-    repository: Repository, tree: ObjectId, parent: ObjectId | None, progress: Progress
-) -> list[MeasuredDiff]:
-    """Compare a tree with that of a parent commit, None for a commit without one.
-
-    Raises:
-        IntegrityError: a tree or manifest is damaged.
-    """
-    before = repository.tree_of(parent) if parent else None
-    return measure(repository, with_renames(diff_trees(repository.reader, before, tree)), {}, progress)
+    return DiffReport(plan.old, plan.new, files, compare.untracked, compare.problems, compare.unstored)
 
 
 class _Comparison:
@@ -149,7 +140,7 @@ class _Comparison:
         self._stage = stage
         self._progress = progress
         self._paths = paths
-        self._unstored: dict[Link, ScannedFile] = {}
+        self.unstored: dict[Link, ScannedFile] = {}
         self.untracked = 0
         self.problems: Sequence[Problem] = ()
 
@@ -190,7 +181,7 @@ class _Comparison:
 
     def measured(self, found: Iterable[FileDiff]) -> list[MeasuredDiff]:
         """Count the chunks of what differs; working files are read."""
-        return measure(self._repository, with_renames(found), self._unstored, self._progress)
+        return measure(self._repository, with_renames(found), self.unstored, self._progress)
 
     def _entry(self, tree: ObjectId | None, path: str) -> TreeEntry | None:
         entry = self._repository.reader.tree_entry(tree, path) if tree else None
@@ -198,16 +189,18 @@ class _Comparison:
 
     def _working_entry(self, file: ScannedFile, old: TreeEntry | None) -> TreeEntry:
         """Return what a working file would be stored as; without a hash where that is new content."""
-        path = self._repository.layout.root / file.path
+        root = self._repository.layout.root
         name = file.path.rpartition("/")[2]
-        if old is not None and same_bytes(old, path, file.mode, file.size):
+        if old is not None and reach(
+            lambda place, folder: same_bytes(old, place, file.mode, file.size, dir_fd=folder), root, file.path
+        ):
             return TreeEntry(name, file.mode, old.size, old.digest, old.child, old.target)
         if file.mode is Mode.SYMLINK:
-            target = os.readlink(path)  # noqa: PTH115 -- Path would rewrite the text
+            target = reach(lambda place, folder: os.readlink(place, dir_fd=folder), root, file.path)
             data = os.fsencode(target)
             return TreeEntry(name, file.mode, len(data), blake3(data).digest(), None, target)
         child = Link(Kind.MANIFEST, blake3(os.fsencode(file.path)).digest())
-        self._unstored[child] = file
+        self.unstored[child] = file
         return TreeEntry(name, file.mode, file.size, b"", child)
 
     def _selected(self, path: str) -> bool:
@@ -229,14 +222,22 @@ def measure(
         repository: where contents are stored.
         changes: what differs.
         unstored: the working files that stand behind links to nothing stored.
-        progress: told the bytes of these that are read.
+        progress: told the bytes of these that are read; the files that are compared where there are none.
     """
+    listed = list(changes)
     reader = _Contents(repository, unstored, progress)
-    progress.start(sum(file.size for file in unstored.values()), "bytes", "Comparing")
+    if unstored:
+        progress.start(sum(file.size for file in unstored.values()), "bytes", "Comparing")
+    else:
+        progress.start(len(listed), "files", "Comparing")
+    measured = []
     try:
-        return [MeasuredDiff(change, compare_chunks(reader, change.old, change.new)) for change in changes]
+        for change in listed:
+            measured.append(MeasuredDiff(change, compare_chunks(reader, change.old, change.new)))
+            progress.advance(0 if unstored else 1)
     finally:
         progress.done()
+    return measured
 
 
 class _Contents:

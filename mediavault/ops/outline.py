@@ -8,7 +8,7 @@ from mediavault.chunking.fastcdc import Chunker
 from mediavault.model.objects import ManifestEntry
 from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
-from mediavault.workspace.content import open_working_file
+from mediavault.workspace.content import open_at
 
 _WINDOW_BYTES: Final = 4 << 20
 
@@ -26,7 +26,7 @@ def outline(repository: Repository, path: str, progress: Progress) -> Iterator[M
     """
     chunker = Chunker(repository.config.chunker, repository.keys.chunker_seed)
     buffer = memoryview(bytearray(_WINDOW_BYTES + chunker.maximum))
-    fd = open_working_file(repository.layout.root / path)
+    fd = open_at(repository.layout.root, path)
     try:
         carried, last = 0, False
         while not last:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mediavault.model.objects import Tag
-from mediavault.ops.diff import MeasuredDiff, diff_commit
-from mediavault.ops.log import LogEntry, ref_names
-from mediavault.ops.progress import NoProgress
+from mediavault.ops.diff import MeasuredDiff, measure
+from mediavault.ops.log import LogEntry, Names, files_of, names_at
+from mediavault.ops.progress import NoProgress, Progress
 from mediavault.ops.repository import Repository
 from mediavault.ops.revisions import resolve
 
@@ -26,8 +26,16 @@ class ShowReport:
     files: Sequence[MeasuredDiff]
 
 
-def show(repository: Repository, revision: str = "HEAD") -> ShowReport:
+def show(
+    repository: Repository, revision: str = "HEAD", paths: Sequence[str] = (), progress: Progress | None = None
+) -> ShowReport:
     """Find a commit and what it changed.
+
+    Args:
+        repository: whose commit.
+        revision: which.
+        paths: files and folders to look at, relative to the root; empty for all.
+        progress: told of the files that are compared.
 
     Raises:
         NotFoundError: the revision names nothing.
@@ -35,7 +43,7 @@ def show(repository: Repository, revision: str = "HEAD") -> ShowReport:
     """
     found = resolve(repository, revision)
     commit = repository.reader.commit(found.commit)
-    parent = commit.parents[0] if commit.parents else None
-    files = diff_commit(repository, commit.tree, parent, NoProgress())
-    entry = LogEntry(found.commit, commit, ref_names(repository).get(found.commit, ()))
+    names = names_at(repository).get(found.commit, Names())
+    entry = LogEntry(found.commit, commit, names.refs, names.labels)
+    files = measure(repository, files_of(repository, entry, paths), {}, progress or NoProgress())
     return ShowReport(entry, repository.reader.tag(found.tag) if found.tag else None, files)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -245,3 +246,166 @@ def test_cat_of_damaged_content_exits_5_and_says_that_it_was_not_whole(film: Fil
     assert b"not the whole file" in result.stderr
     assert LARGE.startswith(result.stdout)
     assert len(result.stdout) < len(LARGE)
+
+
+def patch_of(text: str) -> list[str]:
+    """Return the lines of a patch, from its first header on."""
+    return text[text.index("--- ") :].splitlines()
+
+
+def test_text_files_are_compared_line_by_line(plain: Film) -> None:
+    lines = [f"line {number}\n" for number in range(12)]
+    plain.write("list.txt", "".join(lines))
+    commit(plain, "List")
+    plain.write("list.txt", "".join([*lines[:5], "changed\n", *lines[6:], "last"]))
+    wanted = [
+        "--- a/list.txt",
+        "+++ b/list.txt",
+        "@@ -5,3 +5,3 @@",
+        " line 4",
+        "-line 5",
+        "+changed",
+        " line 6",
+        "@@ -12 +12,2 @@",
+        " line 11",
+        "+last",
+        "\\ No newline at end of file",
+    ]
+    assert patch_of(plain("diff", "-U", "1")) == wanted
+    assert patch_of(plain("diff", "main", "--unified=1")) == wanted
+    assert patch_of(plain("diff"))[2] == "@@ -3,10 +3,11 @@"
+    assert patch_of(plain("diff", "-U0"))[2:5] == ["@@ -6 +6 @@", "-line 5", "+changed"]
+    plain("add", ".")
+    assert patch_of(plain("diff", "--staged", "-U", "1")) == wanted
+    commit(plain, "Edited")
+    assert patch_of(plain("show", "-U", "1")) == wanted
+    assert patch_of(plain("diff", "main~1", "main", "-U1")) == wanted
+    backwards = patch_of(plain("diff", "main", "main~1", "-U1"))
+    assert [line for line in backwards if line[0] in "+-"][2:] == ["-changed", "+line 5", "-last"]
+
+
+def patched(old: list[str], patch: list[str]) -> list[str]:
+    """Apply a patch of one file as the program `patch` does."""
+    result: list[str] = []
+    at = 0
+    for line in patch[2:]:
+        if place := re.fullmatch(r"@@ -(\d+)(?:,(\d+))? \+\d+(?:,\d+)? @@", line):
+            start = int(place[1]) - (place[2] != "0")
+            result += old[at:start]
+            at = start
+        elif line[0] in " -":
+            assert old[at] == line[1:]
+            at += 1
+        if line[0] in " +":
+            result.append(line[1:])
+    return result + old[at:]
+
+
+@pytest.mark.parametrize("context", ["0", "1", "3"])
+def test_a_patch_makes_the_newer_file_of_the_older_one(plain: Film, context: str) -> None:
+    order = random.Random(8)
+    old = [str(order.randrange(30)) for _ in range(300)]
+    new = ["start", *(line for line in old if order.random() > 0.1), "end"]
+    plain.write("a.txt", "\n".join(old) + "\n")
+    commit(plain, "Old")
+    plain.write("a.txt", "\n".join(new) + "\n")
+    assert patched(old, patch_of(plain("diff", "-U", context))) == new
+
+
+def test_added_and_deleted_text_files_are_shown_whole(plain: Film) -> None:
+    plain.write("new.txt", "one\ntwo\n")
+    (plain.root / "a.txt").unlink()
+    (plain.root / "shots" / "b.txt").rename(plain.root / "shots" / "c.txt")
+    commit(plain, "Tidy")
+    assert patch_of(plain("show")) == [
+        "--- a/a.txt",
+        "+++ /dev/null",
+        "@@ -1 +0,0 @@",
+        "-one",
+        "\\ No newline at end of file",
+        "",
+        "--- /dev/null",
+        "+++ b/new.txt",
+        "@@ -0,0 +1,2 @@",
+        "+one",
+        "+two",
+    ]
+    assert "--- " not in plain("show", "--", "shots")
+    assert "None of these files changed." in plain("show", "--", "new.txt/x")
+
+
+def test_media_files_and_files_with_nul_or_other_encodings_keep_the_list(film: Film) -> None:
+    film.write("movie.mov", EDITED)
+    film.write("notes/todo.txt", b"cut\0\n")
+    film.write("latin.txt", "Caf\xe9".encode("latin-1"))
+    film("add", "latin.txt")
+    commit(film, "Second cut")
+    text = film("show")
+    assert "movie.mov" in text
+    assert "--- " not in text
+    assert "not compared line by line" not in text
+
+
+def test_control_characters_of_contents_and_names_do_not_reach_the_terminal(plain: Film) -> None:
+    plain.write("a.txt", "one\x1b]0;owned\x07\n\x9b31mred\r\n\ttab\u202e\n")
+    text = plain("diff")
+    assert "+one\\u001b]0;owned\\u0007\n" in text
+    assert "+\\u009b31mred\\r\n" in text
+    assert "+\ttab\\u202e\n" in text
+    assert not set(text) & {"\x1b", "\x07", "\x9b", "\r", "\u202e"}
+
+
+def test_line_ends_of_windows_are_shown_only_where_they_change(plain: Film) -> None:
+    plain.write("a.txt", "one\r\ntwo\r\n")
+    commit(plain, "Windows")
+    plain.write("a.txt", "one\r\n2\r\n")
+    assert patch_of(plain("diff"))[3:] == [" one", "-two", "+2"]
+    plain.write("a.txt", "one\r\ntwo\n")
+    assert patch_of(plain("diff"))[3:] == [" one\\r", "-two\\r", "+two"]
+
+
+def test_a_text_file_that_is_too_large_says_so(plain: Film) -> None:
+    plain.write("a.txt", "line\n" * 250_000)
+    plain.write("shots/b.txt", "line\n" * 200_000)
+    commit(plain, "Large")
+    assert "+line" in plain("show", "--", "shots")
+    assert "+line" not in plain("show", "--", "a.txt")
+    plain.write("a.txt", "line\n" * 250_000 + "more\n")
+    working = plain("diff")
+    assert "a.txt: not compared line by line, since it is larger than 1.0 MiB." in working
+    commit(plain, "More")
+    assert "not compared line by line" in plain("show")
+    assert "not compared" not in plain("show", "--stat")
+
+
+def test_how_much_diff_shows(plain: Film) -> None:
+    plain.write("a.txt", "edited\n")
+    plain.write("new.txt", "new\n")
+    plain("add", "new.txt", "a.txt")
+    plain("mv", "shots/b.txt", "moved.txt")
+    assert plain("diff", "--staged", "--name-only").split() == ["a.txt", "moved.txt", "new.txt"]
+    assert plain("diff", "--staged", "--name-status").splitlines() == [
+        "M\ta.txt",
+        "R\tshots/b.txt\tmoved.txt",
+        "A\tnew.txt",
+    ]
+    stat = plain("diff", "--staged", "--stat")
+    assert "3 files: 1 added, 1 changed, 1 renamed." in stat
+    assert "+edited" not in stat
+    assert "+edited" in plain("diff", "--staged")
+    assert plain("diff", "--staged", "--stat", "--exit-code", exit_code=1) == ""
+    assert "exclude each other" in plain("diff", "--stat", "--name-only", exit_code=2)
+    plain("diff", "-U", "-1", exit_code=2)
+    commit(plain, "All")
+    assert plain("show", "--name-only").split()[-3:] == ["a.txt", "moved.txt", "new.txt"]
+    assert (plain("diff", "--name-only"), plain("diff", "--name-status")) == ("", "")
+
+
+def test_show_of_a_part_of_a_commit(plain: Film) -> None:
+    plain.write("a.txt", "edited")
+    plain.write("shots/b.txt", "edited")
+    commit(plain, "Both")
+    assert changes(plain.json("show", "--", "shots")) == {"shots/b.txt": "modified"}
+    assert changes(plain.json("show", "main", "a.txt")) == {"a.txt": "modified"}
+    assert changes(plain.json("show", "b.txt", cwd=plain.root / "shots")) == {"shots/b.txt": "modified"}
+    assert "One commit at a time" in plain("show", "main", "main~1", exit_code=2)
