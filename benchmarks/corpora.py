@@ -1,7 +1,7 @@
 """Writes the synthetic corpora, deterministic from a seed. Runs as a process of its own, so that its memory is its own.
 
 python -m benchmarks.corpora mixed FOLDER SCALE | video FOLDER SCALE | small FOLDER SCALE | distinct FOLDER SCALE
-python -m benchmarks.corpora media FOLDER SCALE | revise FOLDER NUMBER
+python -m benchmarks.corpora media FOLDER SCALE | tiny FOLDER COUNT | sparse FOLDER SCALE | revise FOLDER NUMBER
 """
 
 import os
@@ -54,6 +54,30 @@ def distinct(root: Path, scale: float) -> None:
     """Write one file of 4 GiB times `scale` in which no chunk occurs twice."""
     root.mkdir(parents=True)
     _write_distinct(root / "scan.bin", 9, int(4096 * MIB * scale))
+
+
+def tiny(root: Path, count: float) -> None:
+    """Write `count` files of about 30 distinct bytes, a thousand in a folder: what is left is the cost of a file."""
+    for number in range(int(count)):
+        folder = root / f"shot{number // 1000:04}"
+        if number % 1000 == 0:
+            folder.mkdir(parents=True)
+        (folder / f"frame{number % 1000:03}.txt").write_bytes(b"frame %d of the sequence\n" % number)
+
+
+def sparse(root: Path, scale: float) -> None:
+    """Write one file of 100 GB times `scale` of which a hundredth is distinct bytes, a megabyte in each hundred.
+
+    The rest are holes, so that it fits on small disks and so does what is stored of it.
+    """
+    root.mkdir(parents=True)
+    count, step = max(2, int(1000 * scale)), 100_000_000
+    draw = np.random.SFC64([SEED, 6])
+    with (root / "scan.bin").open("wb") as target:
+        for number in range(count):
+            target.seek(number * step)
+            target.write(np.asarray(draw.random_raw(125_000), dtype="<u8").tobytes())
+        target.truncate(count * step)
 
 
 def real(root: Path, scale: float) -> None:
@@ -127,7 +151,15 @@ def _write_audio(path: Path, stream: int, size: int) -> None:
             target.write(np.clip(tone, -32768, 32767).astype("<i2").tobytes()[: size - start])
 
 
-MAKERS = {"mixed": mixed, "video": video, "small": small, "distinct": distinct, "media": real}
+MAKERS = {
+    "mixed": mixed,
+    "video": video,
+    "small": small,
+    "distinct": distinct,
+    "media": real,
+    "tiny": tiny,
+    "sparse": sparse,
+}
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.measure import Command
@@ -26,6 +26,9 @@ class Tool(ABC):
     name: str
     program: str
     conditions: str
+    ask_version: Sequence[str] = ("--version",)
+    keeps_modes = True
+    """Whether links and executable bits come back too."""
 
     def __init__(self, work: Path) -> None:
         self.work = work
@@ -40,8 +43,8 @@ class Tool(ABC):
     @classmethod
     def version(cls) -> str:
         """Return the tool's version number."""
-        shown = subprocess.run([cls.program, "--version"], capture_output=True, text=True, check=False).stdout
-        found = re.search(r"\d+\.\d+(\.\d+)?", shown) or re.search(r"\d+\.\d+(\.\d+)?", _output(cls.program, "version"))
+        shown = subprocess.run([cls.program, *cls.ask_version], capture_output=True, text=True, check=False).stdout
+        found = re.search(r"\d+\.\d+(\.\d+)?", shown)
         return found[0] if found else "unknown"
 
     def environment(self) -> dict[str, str]:
@@ -70,17 +73,40 @@ class Tool(ABC):
     def restored(self) -> Path:
         """Return the folder that a checkout fills."""
 
+    def after_checkout(self) -> None:
+        """Remove what was restored where it is a copy, so that the memory it takes is free for the next tool."""
+        shutil.rmtree(self.restored(), ignore_errors=True)
+
     @abstractmethod
+    def repository(self) -> Path:
+        """Return the folder in which everything is stored."""
+
     def stored_bytes(self) -> int:
         """Return the size of the repository."""
+        return total_bytes(self.repository())
+
+    def discard(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def forget_all_but_newest(self) -> None:  # noqa: B027 -- most tools have nothing to remove
+        """Remove what older versions take where they are whole copies, so that the disk does not fill up."""
 
     def unchanged(self) -> list[Command]:
         """Return the commands that find out that nothing changed; empty when the tool has no such step."""
         return []
 
     def sources(self) -> list[Path]:
-        """Return the folders that a revision must change."""
+        """Return the folders of its own that a revision must change."""
         return []
+
+    def step(self, name: str) -> tuple[list[Command], list[Path]]:
+        """Return the commands of "ingest", "revision", "checkout" or "status", and what they read."""
+        if name == "checkout":
+            return self.checkout(), [self.repository()]
+        if name == "status":
+            return self.unchanged(), self.sources() or [self.source]
+        return self.ingest(), self.sources() or [self.source]
 
     def _prepare(self, *commands: tuple[str, ...], cwd: Path) -> None:
         for command in commands:
@@ -112,6 +138,14 @@ class Cp(Tool):
     def restored(self) -> Path:
         return self.work / "restored"
 
+    def forget_all_but_newest(self) -> None:
+        for copy in (self.work / "copies").iterdir():
+            if copy != self._latest():
+                shutil.rmtree(copy)
+
+    def repository(self) -> Path:
+        return self._latest()
+
     def stored_bytes(self) -> int:
         return total_bytes(self.work / "copies")
 
@@ -141,7 +175,7 @@ class WorkingTree(Tool):
     def fresh(self, source: Path) -> None:
         if self.source != source:
             shutil.rmtree(self._tree(), ignore_errors=True)
-            self.work.mkdir(parents=True, exist_ok=True)
+            self._tree().parent.mkdir(parents=True, exist_ok=True)
             subprocess.run(["cp", "-r", "-P", "--preserve=mode", str(source), str(self._tree())], check=True)
             self.source = source
         shutil.rmtree(self._tree() / self.private, ignore_errors=True)
@@ -161,8 +195,11 @@ class WorkingTree(Tool):
     def restored(self) -> Path:
         return self._tree()
 
-    def stored_bytes(self) -> int:
-        return total_bytes(self._tree() / self.private)
+    def after_checkout(self) -> None:
+        """Keep it: the working tree is the source of the next version."""
+
+    def repository(self) -> Path:
+        return self._tree() / self.private
 
     def _tree(self) -> Path:
         return self.work / "tree"
@@ -171,7 +208,19 @@ class WorkingTree(Tool):
         return [Command(command, self._tree()) for command in commands]
 
 
-class MediaGit(WorkingTree):
+class Branching(WorkingTree):
+    """A tool with branches."""
+
+    @abstractmethod
+    def branch(self) -> None:
+        """Make the branch "other" and go there; not timed."""
+
+    @abstractmethod
+    def switch(self, branch: str) -> list[Command]:
+        """Return the commands that change to a branch."""
+
+
+class MediaGit(Branching):
     """This product, with its defaults: encrypted, padded, crash-safe."""
 
     name = "mediagit"
@@ -191,14 +240,31 @@ class MediaGit(WorkingTree):
         super().fresh(source)
         self._prepare((self.program, "init", "."), cwd=self._tree())
 
+    def adopt(self, folder: Path) -> Path:
+        """Take a folder itself as the working tree instead of a copy; return where it is then."""
+        self.work.mkdir(parents=True)
+        self.source = folder.rename(self._tree())
+        self._prepare((self.program, "init", "."), cwd=self._tree())
+        return self.source
+
     def ingest(self) -> list[Command]:
         return self._commands((self.program, "add", "."), (self.program, "commit", "-m", "version"))
+
+    def read_back(self, path: str) -> list[Command]:
+        """Return the command that writes a file of the last commit to its standard output."""
+        return self._commands((self.program, "cat", path))
 
     def checkout(self) -> list[Command]:
         return self._commands((self.program, "restore", "."))
 
     def unchanged(self) -> list[Command]:
         return self._commands((self.program, "status"))
+
+    def branch(self) -> None:
+        self._prepare((self.program, "switch", "-c", "other"), cwd=self._tree())
+
+    def switch(self, branch: str) -> list[Command]:
+        return self._commands((self.program, "switch", branch))
 
 
 class MediaGitUnpadded(MediaGit):
@@ -211,7 +277,7 @@ class MediaGitUnpadded(MediaGit):
         return {**super().environment(), "MEDIAGIT_CORE__PADDING": "false"}
 
 
-class GitLfs(WorkingTree):
+class GitLfs(Branching):
     """git with every file in LFS."""
 
     name = "git-lfs"
@@ -250,6 +316,64 @@ class GitLfs(WorkingTree):
     def unchanged(self) -> list[Command]:
         return self._commands(("git", "status", "--short"))
 
+    def branch(self) -> None:
+        self._prepare(("git", "switch", "-q", "-c", "other"), cwd=self._tree())
+
+    def switch(self, branch: str) -> list[Command]:
+        return self._commands(("git", "switch", "-q", branch))
+
+
+class Git(GitLfs):
+    """git without LFS, for the work in which contents play no part."""
+
+    name = "git"
+    program = "git"
+    conditions = "no encryption; objects are fsynced as git does by default"
+
+    def fresh(self, source: Path) -> None:
+        super().fresh(source)
+        (self._tree() / ".git" / "info" / "attributes").unlink()
+
+
+class Dvc(WorkingTree):
+    """DVC tracking one folder, with its defaults on a file system without reflinks: content is copied into its cache."""
+
+    name = "dvc"
+    program = "dvc"
+    conditions = "MD5, no encryption, no compression, whole files, no git commit; links and executable bits lost; nothing fsynced"
+    keeps_modes = False
+    private = "nothing"
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(self.work / "home" / "dvc")}
+
+    def fresh(self, source: Path) -> None:
+        super().fresh(source)
+        for folder in (self.work / "project" / ".dvc", self.work / "home"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for name in ("data.dvc", ".dvcignore"):
+            (self.work / "project" / name).unlink(missing_ok=True)
+        commands = (("dvc", "init", "-q", "--no-scm"), ("dvc", "config", "core.check_update", "false"))
+        self._prepare(*commands, cwd=self.work / "project")
+
+    def ingest(self) -> list[Command]:
+        return [Command(("dvc", "add", "-q", "data"), self.work / "project")]
+
+    def checkout(self) -> list[Command]:
+        return [Command(("dvc", "checkout", "-q", "--force"), self.work / "project")]
+
+    def unchanged(self) -> list[Command]:
+        return [Command(("dvc", "status", "-q"), self.work / "project")]
+
+    def before_checkout(self) -> None:
+        shutil.rmtree(self._tree(), ignore_errors=True)
+
+    def repository(self) -> Path:
+        return self.work / "project" / ".dvc" / "cache"
+
+    def _tree(self) -> Path:
+        return self.work / "project" / "data"
+
 
 class Archive(Tool):
     """A backup tool: a repository beside the source, and a folder to restore into."""
@@ -267,13 +391,10 @@ class Archive(Tool):
     def restored(self) -> Path:
         return self.work / "restored"
 
-    def stored_bytes(self) -> int:
-        return total_bytes(self._repository())
-
     def unchanged(self) -> list[Command]:
         return self.ingest()
 
-    def _repository(self) -> Path:
+    def repository(self) -> Path:
         return self.work / "repository"
 
 
@@ -289,15 +410,15 @@ class Borg(Archive):
 
     def fresh(self, source: Path) -> None:
         super().fresh(source)
-        self._prepare(("borg", "init", "-e", "repokey-blake2", str(self._repository())), cwd=self.work)
+        self._prepare(("borg", "init", "-e", "repokey-blake2", str(self.repository())), cwd=self.work)
 
     def ingest(self) -> list[Command]:
         self.versions += 1
-        archive = f"{self._repository()}::v{self.versions}"
+        archive = f"{self.repository()}::v{self.versions}"
         return [Command(("borg", "create", "--compression", "zstd,1", archive, "."), self.source)]
 
     def checkout(self) -> list[Command]:
-        return [Command(("borg", "extract", f"{self._repository()}::v{self.versions}"), self.restored())]
+        return [Command(("borg", "extract", f"{self.repository()}::v{self.versions}"), self.restored())]
 
 
 class Restic(Archive):
@@ -305,6 +426,7 @@ class Restic(Archive):
 
     name = "restic"
     program = "restic"
+    ask_version = ("version",)
     conditions = (
         "AES-256-CTR with Poly1305, repository version 2, zstd auto; packs fsynced on backup, nothing on restore"
     )
@@ -315,7 +437,7 @@ class Restic(Archive):
             **super().environment(),
             **cache,
             "RESTIC_PASSWORD": PASSPHRASE,
-            "RESTIC_REPOSITORY": str(self._repository()),
+            "RESTIC_REPOSITORY": str(self.repository()),
         }
 
     def fresh(self, source: Path) -> None:
@@ -329,8 +451,9 @@ class Restic(Archive):
         return [Command(("restic", "restore", "latest", "--quiet", "--target", str(self.restored())), self.work)]
 
 
-PEERS: Mapping[str, type[Tool]] = {tool.name: tool for tool in (Cp, DurableCp, GitLfs, Borg, Restic)}
+PEERS: Mapping[str, type[Tool]] = {tool.name: tool for tool in (Cp, DurableCp, GitLfs, Borg, Restic, Dvc)}
 
 
-def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+PRODUCT: Sequence[type[Tool]] = (MediaGit, MediaGitUnpadded)
+OTHERS: Sequence[type[Tool]] = (Git,)
+"""Tools that some rows need whichever peers were asked for."""

@@ -5,17 +5,27 @@ import stat
 from pathlib import Path
 
 BLOCK = 1 << 20
+_EXECUTABLE = " executable"
 
 
-def differences(one: Path, other: Path, *, ignore: frozenset[str] = frozenset({".mediagit", ".git"})) -> list[str]:
+def differences(
+    one: Path,
+    other: Path,
+    *,
+    ignore: frozenset[str] = frozenset({".mediagit", ".git"}),
+    only_contents: bool = False,
+) -> list[str]:
     """Compare two folders byte for byte, with kinds, executable bits and link targets; an empty list means equal.
 
     Args:
         one: a folder.
         other: the folder that should be the same.
         ignore: names at the top of either folder that do not count.
+        only_contents: links and executable bits do not count either.
     """
     first, second = entries(one, ignore=ignore), entries(other, ignore=ignore)
+    if only_contents:
+        first, second = _files_alone(first), _files_alone(second)
     found = [f"only in {one}: {path}" for path in sorted(first.keys() - second.keys())]
     found += [f"only in {other}: {path}" for path in sorted(second.keys() - first.keys())]
     for path in sorted(first.keys() & second.keys()):
@@ -59,9 +69,14 @@ def total_bytes(root: Path, *, ignore: frozenset[str] = frozenset()) -> int:
     )
 
 
+def _files_alone(described: dict[str, str]) -> dict[str, str]:
+    """Drop links and executable bits."""
+    return {path: words.removesuffix(_EXECUTABLE) for path, words in described.items() if words.startswith("file")}
+
+
 def _describe(path: Path) -> str:
     info = path.lstat()
     if stat.S_ISLNK(info.st_mode):
         return f"link to {path.readlink()}"
-    executable = " executable" if info.st_mode & stat.S_IXUSR else ""
+    executable = _EXECUTABLE if info.st_mode & stat.S_IXUSR else ""
     return f"file of {info.st_size} bytes{executable}"
