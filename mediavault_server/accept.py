@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from typing import Final
 
@@ -16,14 +16,16 @@ from mediavault.store.receive import PackReceiver
 from mediavault.wire import problems
 from mediavault_server.problems import RequestRefusedError
 from mediavault_server.repositories import HostedRepository
-from mediavault_server.streams import in_thread
+from mediavault_server.streams import in_order, in_thread
 from mediavault_server.uploads import keep_chunks, new_upload
 
 _UNFIT: Final = (IntegrityError, UnsupportedFormatError)
 """What an upload that is not what it claims to be makes the parsers raise."""
 
 
-async def receive_pack(repo: HostedRepository, pack: ObjectId, blocks: AsyncIterator[bytes], max_size: int) -> bool:
+async def receive_pack(
+    repo: HostedRepository, pack: ObjectId, blocks: AsyncIterator[list[bytes]], max_size: int
+) -> bool:
     """Take a pack that is streamed in: to a file of the storage's own first, into the repository when it is checked.
 
     Of an upload that breaks off the whole chunks are kept, so that the sender needs not send them again.
@@ -37,8 +39,7 @@ async def receive_pack(repo: HostedRepository, pack: ObjectId, blocks: AsyncIter
     file = new_upload(repo.spool)
     receiver = await in_thread(partial(PackReceiver, file, pack, max_size=max_size))
     try:
-        async for block in blocks:
-            await in_thread(partial(_feed, receiver, block))
+        await in_order(partial(_feed, receiver), blocks)
     except (ClientDisconnect, asyncio.CancelledError):
         await asyncio.shield(in_thread(partial(keep_chunks, repo, receiver, file)))
         raise
@@ -63,7 +64,7 @@ def store_frame(repo: HostedRepository, frame: Frame) -> bool:
     pack, data = pack_of_one(frame, plain=repo.plain)
     known = not repo.frames.missing([frame.header.id])
     with PackReceiver(new_upload(repo.spool), pack) as receiver:
-        _feed(receiver, data)
+        _feed(receiver, [data])
         if known:
             _check(repo, receiver)
             return False
@@ -88,9 +89,10 @@ def pack_of_one(frame: Frame, *, plain: bool) -> tuple[ObjectId, bytes]:
     return pack_id(nonce, table), b"".join((header, frame.data, table, footer))
 
 
-def _feed(receiver: PackReceiver, block: bytes) -> None:
+def _feed(receiver: PackReceiver, blocks: Iterable[bytes]) -> None:
     try:
-        receiver.feed(block)
+        for block in blocks:
+            receiver.feed(block)
     except _UNFIT as error:
         raise RequestRefusedError(problems.MISMATCH, error.message) from error
 

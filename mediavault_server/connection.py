@@ -5,6 +5,9 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mediavault.formats.wire import Problem, encode_json
+from mediavault.wire import problems
+
 MAX_HEAD: Final = 64 << 10
 """Bytes of a request's line and headers together."""
 
@@ -72,6 +75,17 @@ class GuardedConnection(HttpToolsProtocol):
         """End a request, unless its head was refused."""
         if self.cycle is not None:
             super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP with a problem document too; then the connection ends."""
+        kind = problems.BAD_REQUEST
+        body = encode_json(Problem(kind.uri, kind.title, kind.status, msg))
+        head = (
+            f"HTTP/1.1 {kind.status} Bad Request\r\ncontent-type: {problems.MEDIA_TYPE}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """The peer reads slower than the answer comes: from now on it must take bytes within each stall timeout."""

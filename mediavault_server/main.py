@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = _settings(options)
         storage = open_backend(settings.storage, create=True)
         if isinstance(storage, LocalBackend):
+            storage.settle()
             storage.remove_stale()
         health.mark(storage)
         listener = _listen(settings)

@@ -40,7 +40,7 @@ _PACKED: Final = Operation(
     "Metadata reachable from `want` and not from `have`, parents first, up to 64 MiB.",
     {200: "A pack; X-Chunked-Objects counts the chunked files in it."},
     returns=(BINARY,),
-    query=("want", "have"),
+    query=("want", "have", "depth", "trees"),
     refusals=(problems.NOT_FOUND,),
 )
 
@@ -178,6 +178,8 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
 
 def _parameter(name: str, place: str) -> dict[str, Any]:
     schema: Mapping[str, Any] = _IDS if place == "query" else {"type": "string"}
+    if name == "depth":
+        schema = {"type": "integer", "minimum": 1}
     known = _PARAMETERS.get(name, {}) if place == "path" else {}
     return {"name": name, "in": place, "required": place == "path", "schema": schema, **known}
 

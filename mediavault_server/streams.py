@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Final, TypeVar
 
 from starlette.requests import Request
@@ -38,8 +39,27 @@ def declared_length(request: Request) -> int | None:
     return int(text)
 
 
-async def body_blocks(request: Request, limit: int) -> AsyncIterator[bytes]:
-    """Yield the body in blocks of about 1 MiB.
+async def in_order(work: Callable[[T], object], items: AsyncIterator[T]) -> None:
+    """Call blocking `work` for each item, one after another in threads, while the next item is on its way.
+
+    When this ends, however it ends, no work is under way. What `work` raises is raised.
+    """
+    running: asyncio.Future[object] | None = None
+    try:
+        async for item in items:
+            if running is not None:
+                await asyncio.shield(running)
+            running = asyncio.ensure_future(in_thread(partial(work, item)))
+        if running is not None:
+            await asyncio.shield(running)
+    finally:
+        if running is not None:
+            await asyncio.wait([running])
+            running.exception()  # raised above, or of no interest beside what is
+
+
+async def body_blocks(request: Request, limit: int) -> AsyncIterator[list[bytes]]:
+    """Yield the body in the pieces in which it came, about 1 MiB of them at a time.
 
     Raises:
         RequestRefusedError: more than `limit` bytes, declared or sent; or no byte within the stall timeout.
@@ -49,7 +69,7 @@ async def body_blocks(request: Request, limit: int) -> AsyncIterator[bytes]:
     if declared is not None and declared > limit:
         raise _too_large(limit)
     stall: float = request.app.state.settings.stall_timeout
-    total, held, pieces = 0, bytearray(), request.stream().__aiter__()
+    total, held, size, pieces = 0, list[bytes](), 0, request.stream().__aiter__()
     while True:
         try:
             async with asyncio.timeout(stall):
@@ -61,12 +81,13 @@ async def body_blocks(request: Request, limit: int) -> AsyncIterator[bytes]:
         total += len(piece)
         if total > limit:
             raise _too_large(limit)
-        held += piece
-        if len(held) >= BLOCK:
-            yield bytes(held)
-            held.clear()
-    if held:
-        yield bytes(held)
+        held.append(piece)
+        size += len(piece)
+        if size >= BLOCK:
+            yield held
+            held, size = [], 0
+    if size:
+        yield held
 
 
 async def whole_body(request: Request, limit: int) -> bytes:
@@ -75,7 +96,7 @@ async def whole_body(request: Request, limit: int) -> bytes:
     Raises:
         RequestRefusedError: see `body_blocks`.
     """
-    return b"".join([block async for block in body_blocks(request, limit)])
+    return b"".join([piece async for pieces in body_blocks(request, limit) for piece in pieces])
 
 
 def _too_large(limit: int) -> RequestRefusedError:

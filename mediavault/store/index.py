@@ -12,10 +12,11 @@ from typing import Final, TypeAlias
 
 from blake3 import blake3
 
-from mediavault.errors import FormatError, IntegrityError
+from mediavault.errors import FormatError, IntegrityError, UnsupportedFormatError
 from mediavault.formats.index import IndexBlob, Located, encode_index, index_id, merge_indexes
 from mediavault.formats.pack import PackRow
 from mediavault.model.ids import ObjectId
+from mediavault.store.index_groups import Group, regroup
 from mediavault.store.keys import INDEX, index_key, named_by
 from mediavault_backends.api import Absent, Backend, Mappable
 from mediavault_backends.errors import NotFoundError, OutcomeUnknownError, PreconditionFailedError
@@ -26,6 +27,7 @@ MERGE_ROWS: Final = 1 << 19
 """The most rows that one compaction merges, which bounds its memory; larger blobs stay as they are."""
 _HASHED_BYTES: Final = 4 << 20
 """Mapped blobs up to this size are compared with their name; hashing larger ones would read them whole."""
+_OTHER_BYTES: Final = "its bytes do not match its name."
 _PUT_ATTEMPTS: Final = 3
 _LIST_ATTEMPTS: Final = 5
 
@@ -39,12 +41,22 @@ class _View:
     blobs: Mapping[ObjectId, IndexBlob]
     order: tuple[IndexBlob, ...]
     condemned: frozenset[ObjectId]
+    groups: tuple[Group, ...]
+    searched: tuple[IndexBlob, ...]
 
     @classmethod
-    def of(cls, blobs: Mapping[ObjectId, IndexBlob]) -> "_View":
+    def of(cls, blobs: Mapping[ObjectId, IndexBlob], former: "_View | None") -> "_View":
         order = tuple(sorted(blobs.values(), key=len, reverse=True))
         condemned = frozenset(pack.id for blob in order for pack in blob.packs if pack.condemned)
-        return cls(blobs, order, condemned)
+        groups = regroup(blobs, () if former is None else former.groups)
+        grouped = frozenset(name for group in groups for name in group.names)
+        alone = (blob for name, blob in blobs.items() if name not in grouped)
+        searched = sorted((*alone, *(group.blob for group in groups)), key=len, reverse=True)
+        return cls(blobs, order, condemned, groups, tuple(searched))
+
+    def key_of(self, blob: IndexBlob) -> str:
+        """Return under which key a blob stands."""
+        return next(index_key(name) for name, found in self.blobs.items() if found is blob)
 
 
 class ObjectIndex:
@@ -55,7 +67,8 @@ class ObjectIndex:
 
         Args:
             backend: the store.
-            tolerant: skip damaged blobs, which then stand in `damaged`, instead of raising IntegrityError.
+            tolerant: hash every blob, and skip damaged ones, which then stand in `damaged`, instead of raising
+                IntegrityError.
             clock: gives the time of writing in ns since 1970-01-01 UTC.
         """
         self._backend = backend
@@ -86,8 +99,11 @@ class ObjectIndex:
         """Return every place where the object is said to stand, those in packs that are not condemned first."""
         view = self._view or self._load()
         found = list(self._pending.get(oid, ()))
-        for blob in view.order:
-            found += blob.find(oid)
+        for blob in view.searched:
+            try:
+                found += blob.find(oid)
+            except FormatError as error:
+                raise _damaged(view.key_of(blob), error) from error
         return _settled(found, view.condemned) if len(found) > 1 or view.condemned else found
 
     def has(self, oid: ObjectId) -> bool:
@@ -96,7 +112,10 @@ class ObjectIndex:
             return True
         view = self._view or self._load()
         if not view.condemned:
-            return any(blob.find(oid) for blob in view.order)
+            try:
+                return any(blob.find(oid) for blob in view.searched)
+            except FormatError:
+                return bool(self.find(oid))  # which says where
         return any(not place.condemned for place in self.find(oid))
 
     def missing(self, ids: Iterable[ObjectId]) -> list[ObjectId]:
@@ -177,6 +196,40 @@ class ObjectIndex:
             self.refresh()
             return len(chosen)
 
+    def condemn(self, packs: Collection[ObjectId]) -> ObjectId:
+        """Flag packs in one step: from then on nobody relies on what stands only in them; it stays readable.
+
+        Returns:
+            the name of the blob that holds the flags, for `drop`.
+        """
+        with self._lock:
+            blob = encode_index(dict.fromkeys(packs, ()), self._clock(), condemned=frozenset(packs))
+            self._publish(blob)
+            return index_id(blob)
+
+    def drop(self, packs: Collection[ObjectId], flags: ObjectId) -> None:
+        """Forget packs that `condemn` flagged; only for who holds a local store's lock alone.
+
+        Each blob is written anew without them before the old one goes, and the flags go last: stopped anywhere, an
+        object of these packs is flagged or forgotten, so that nobody takes a tree for whole when a part of it is gone.
+
+        Args:
+            packs: which; what is still needed of them stands elsewhere.
+            flags: what `condemn` returned.
+        """
+        gone = frozenset(packs)
+        with self._lock:
+            self.refresh()
+            view = self._view or self._load()
+            for name, blob in view.blobs.items():
+                if name == flags or all(pack.id not in gone for pack in blob.packs):
+                    continue
+                if any(pack.id not in gone for pack in blob.packs):
+                    self._publish(merge_indexes([blob], self._clock(), dropped=gone))
+                self._backend.delete(index_key(name))
+            self._backend.delete(index_key(flags))
+            self.refresh()
+
     def _load(self) -> _View:
         with self._lock:
             if self._view is None:
@@ -194,7 +247,7 @@ class ObjectIndex:
             blob = old.get(name) or self._open(name)
             if blob is not None:
                 fresh[name] = blob
-        self._view = _View.of(fresh)
+        self._view = _View.of(fresh, self._view)
 
     def _open(self, name: ObjectId) -> IndexBlob | None:
         key = index_key(name)
@@ -202,24 +255,28 @@ class ObjectIndex:
             return self._read(key, name)
         except FormatError as error:
             if not self._tolerant:
-                raise IntegrityError(
-                    f"The index {key} is damaged: {error.message}",
-                    untouched="The packs themselves are not affected.",
-                    hint="`mediagit verify --rebuild-index` makes it anew from the packs.",
-                ) from error
+                raise _damaged(key, error) from error
             self.damaged[key] = error.message
             return None
 
     def _read(self, key: str, name: ObjectId) -> IndexBlob:
         if isinstance(self._backend, Mappable):
             data = self._backend.map(key)
-            trusted = len(data) > _HASHED_BYTES
+            trusted = len(data) > _HASHED_BYTES and not self._tolerant  # which is for who checks everything
         else:
             data = memoryview(self._backend.get(key).data)
             trusted = False
         if not trusted and blake3(data).digest() != name:
-            raise FormatError("its bytes do not match its name.")
-        return IndexBlob(data)
+            raise FormatError(_OTHER_BYTES)
+        try:
+            blob = IndexBlob(data)
+            blob.packs  # noqa: B018 -- reads them now, while it is known whose they are
+        except UnsupportedFormatError:
+            # A flipped bit in the version is damage, and no reason to install anything.
+            if trusted and blake3(data).digest() != name:
+                raise FormatError(_OTHER_BYTES) from None
+            raise
+        return blob
 
     def _publish(self, data: bytes | bytearray) -> None:
         name = index_id(data)
@@ -236,7 +293,7 @@ class ObjectIndex:
         with self._lock:
             if self._view is not None and name not in self._view.blobs:
                 blob = self._read(key, name) if isinstance(self._backend, Mappable) else IndexBlob(memoryview(data))
-                self._view = _View.of({**self._view.blobs, name: blob})
+                self._view = _View.of({**self._view.blobs, name: blob}, self._view)
 
     def _mergeable(self, keep: int) -> list[tuple[ObjectId, IndexBlob]]:
         """Choose the smallest blobs, so that what stays grows geometrically and few rows are ever rewritten."""
@@ -252,6 +309,14 @@ class ObjectIndex:
             chosen.append((name, blob))
             rows += len(blob)
         return chosen
+
+
+def _damaged(key: str, error: FormatError) -> IntegrityError:
+    return IntegrityError(
+        f"The index {key} is damaged: {error.message}",
+        untouched="The packs themselves are not affected.",
+        hint="`mediagit verify --rebuild-index` makes it anew from the packs.",
+    )
 
 
 def _settled(found: list[Located], condemned: Collection[ObjectId]) -> list[Located]:

@@ -7,7 +7,7 @@ import msgspec
 from mediavault.errors import IntegrityError
 from mediavault.formats.frame import Frame
 from mediavault.model.ids import LINK_BYTES, Kind, Link, ObjectId
-from mediavault.store.ancestry import NewHistory, tree_of
+from mediavault.store.ancestry import NewHistory, parents_of, tree_of
 from mediavault.store.frames import FrameStore
 
 _COMMITS_A_BATCH = 256
@@ -30,7 +30,14 @@ class Reached(msgspec.Struct, frozen=True, gc=False):
     tags: list[ObjectId]
 
 
-def closure(frames: FrameStore, wants: Iterable[Link], haves: Iterable[ObjectId] = ()) -> Iterator[list[Frame]]:
+def closure(
+    frames: FrameStore,
+    wants: Iterable[Link],
+    haves: Iterable[ObjectId] = (),
+    *,
+    depth: int | None = None,
+    trees: Iterable[ObjectId] | None = None,
+) -> Iterator[list[Frame]]:
     """Yield the metadata frames that `wants` lead to and commits in `haves` do not: tags, commits, trees and manifests.
 
     Parents come before children, each object once, in lists of a few MiB. Trees are compared level by level with
@@ -41,6 +48,8 @@ def closure(frames: FrameStore, wants: Iterable[Link], haves: Iterable[ObjectId]
         frames: the store.
         wants: objects of any kind but chunks.
         haves: ids of commits whose closure the asker has; ids that are no commits here are ignored.
+        depth: how many commits deep to go, 1 for the wanted ones alone; None for all.
+        trees: look beneath these trees only, and not beneath those of the commits; None for all.
 
     Raises:
         IntegrityError: an object is missing or damaged, or is not of the kind that a link says.
@@ -55,9 +64,14 @@ def closure(frames: FrameStore, wants: Iterable[Link], haves: Iterable[ObjectId]
     for link in missing_from(frames, shared):
         del shared[link]
     history = NewHistory(frames, commits, [oid for _, oid in shared])
+    near = None if depth is None else _within(frames, commits, depth)
+    front.add(Link(Kind.TREE, oid) for oid in trees or ())
     batch: list[Frame] = []
     for frame in history.frames():
-        front.add([Link(Kind.TREE, tree_of(frame))])
+        if near is not None and frame.header.id not in near:
+            continue
+        if trees is None:
+            front.add([Link(Kind.TREE, tree_of(frame))])
         batch.append(frame)
         if len(batch) >= _COMMITS_A_BATCH:
             yield batch
@@ -163,6 +177,18 @@ class _Front:
     def take(self) -> dict[ObjectId, Kind]:
         taken, self.next = self.next, {}
         return taken
+
+
+def _within(frames: FrameStore, commits: Iterable[ObjectId], depth: int) -> set[ObjectId]:
+    """Return the commits that are reached from `commits` in less than `depth` steps."""
+    found: set[ObjectId] = set()
+    level = list(dict.fromkeys(commits))
+    while level and depth:
+        found.update(level)
+        parents = dict.fromkeys(oid for frame in frames.read_many(level) for oid in parents_of(frame))
+        level = [oid for oid in parents if oid not in found]
+        depth -= 1
+    return found
 
 
 def _tags(frames: FrameStore, tags: list[ObjectId], commits: list[ObjectId], front: _Front) -> Iterator[list[Frame]]:

@@ -1,4 +1,7 @@
-"""Checking a remote without storing anything: all that its refs need is there, and is what its name promises."""
+"""Checking a remote without storing anything: all that its refs need is there, and is what its name promises.
+
+That holds for packs, too: their names are computed again from their tables, and the tables compared with the frames.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -69,6 +72,7 @@ class Audit:
         self._quick = quick
         self._progress = progress
         self._connections = connections
+        self._sums: dict[tuple[ObjectId, int], bytes] = {}
         self._survey = partial(survey, remote, repository=repository, signer=signer, observed=observed)
         self.observed: Mapping[str, Observed] = observed
         self.objects = 0
@@ -86,10 +90,11 @@ class Audit:
         found = self._survey()
         self.observed = found.observed
         targets = {ref.target.id: ref.target.kind for ref in found.refs.values() if ref.target is not None}
-        self._progress.start(None, "objects", "Checking")
+        self._progress.start(None, "objects", "Checking history")
         try:
             chunks: dict[ObjectId, None] = {}
             yield from self._metadata(self._likely(targets), chunks)
+            self._progress.start(len(chunks), "objects", "Checking contents")
             yield from self._check_chunks(list(chunks))
         finally:
             self._progress.done()
@@ -142,7 +147,8 @@ class Audit:
             some = chunks[at : at + _AT_ONCE]
             if self._quick:
                 yield from map(_missing, self._remote.missing(some))
-                self._count(len(some))
+                self.objects += len(some)
+                self._progress.advance(len(some))
             else:
                 for opened in self._open(dict.fromkeys(some, Kind.CHUNK)):
                     if opened.damage is not None:
@@ -153,9 +159,35 @@ class Audit:
         rows = locate(self._remote, list(wanted))
         lost = wanted.keys() - {row.id for row in rows}
         opened = [_Opened(None, _missing(oid)) for oid in lost]
+        self._progress.advance(len(lost))
         run_several(partial(self._open_span, wanted, opened), spans(rows), self._connections, self._remote.abort)
-        self._count(len(wanted))
+        packs: dict[ObjectId, list[LocatedRow]] = {}
+        for row in rows:
+            packs.setdefault(row.pack, []).append(row)
+        run_several(partial(self._check_table, opened), packs.items(), self._connections, self._remote.abort)
+        self._sums.clear()
+        self.objects += len(wanted)
         return opened
+
+    def _check_table(self, opened: list[_Opened], item: tuple[ObjectId, list[LocatedRow]], stop: Stop) -> None:
+        """Compare a pack's name with its table, and its table with the frames that were read."""
+        pack, rows = item
+        stop.check()
+        try:
+            table = self._remote.pack_table(pack)
+        except NotFoundError:
+            return  # told with each object in it
+        except (IntegrityError, UnsupportedFormatError) as error:
+            opened.append(_Opened(None, Damage(error.message, pack=pack)))
+            return
+        if table.pack_id != pack:
+            opened.append(_Opened(None, Damage("The pack's table does not match its name.", pack=pack)))
+            return
+        said = {row.offset: (row.id, row.length, row.checksum) for row in table.rows}
+        for row in rows:
+            found = self._sums.get((pack, row.offset))
+            if found is not None and said.get(row.offset) != (row.id, row.length, found):
+                opened.append(_Opened(None, _damaged(row, "The frame is not the one in the pack's table.")))
 
     def _open_span(self, wanted: Mapping[ObjectId, Kind], opened: list[_Opened], span: Span, stop: Stop) -> None:
         left = {row.id: row for row in span.rows}
@@ -176,18 +208,16 @@ class Audit:
                 self._open_span(wanted, opened, Span(span.pack, part), stop)
 
     def _open_one(self, kind: Kind, row: LocatedRow, data: memoryview) -> _Opened:
+        self._progress.advance(1)
         try:
             frame = read_frame(row, data)
-            self._codec.open(frame, row.id, kind)
+            self._codec.verify(frame, row.id, kind)
+            self._sums[row.pack, row.offset] = frame.checksum
         except (IntegrityError, UnsupportedFormatError) as error:
             return _Opened(None, _damaged(row, error.message))
         if kind is Kind.CHUNK:
             return _Opened(None, None)
         return _Opened(parse_frame(bytes(data)), None)  # a copy, so that a range does not live as long as its frames
-
-    def _count(self, objects: int) -> None:
-        self.objects += objects
-        self._progress.advance(objects)
 
 
 def _missing(oid: ObjectId) -> Damage:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from mediavault.errors import IntegrityError, NotFoundError
+from mediavault.errors import IntegrityError, NotFoundError, UnsupportedFormatError
 from mediavault.formats.frame import Frame
 from mediavault.formats.wire import LocatedRow
 from mediavault.model.ids import Kind, Link, ObjectId
@@ -22,7 +22,7 @@ from mediavault.store.pack_writer import SPOOL, PackWriter
 from mediavault.store.receive import PackReceiver
 from mediavault.store.salvage import salvage
 from mediavault.sync.progress import SILENT, Progress
-from mediavault.sync.ranges import Span, cut, locate, read_frame, spans
+from mediavault.sync.ranges import Span, at_once, cut, locate, read_frame, spans
 from mediavault.sync.remote import Remote
 from mediavault.sync.survey import Survey, survey
 from mediavault.sync.transfer import Stop, run_several
@@ -119,13 +119,19 @@ def run_fetch(
     with frames.writer(spool, plain=codec.plain, target=pack_size) as writer:
         if plan.wants:
             incoming = _Incoming(frames, codec, writer)
-            incoming.receive_metadata(remote, plan, spool)
-            chunks = incoming.chunks
-            ranges = list(spans(_locate_all(remote, chunks)))
-            if ranges:
-                progress.start(sum(row.length for span in ranges for row in span.rows), "bytes", "Receiving")
             try:
-                run_several(partial(incoming.receive_chunks, remote, progress), ranges, connections, remote.abort)
+                progress.start(None, "objects", "Looking what is new")
+                incoming.receive_metadata(remote, plan, spool, progress)
+                chunks = incoming.chunks
+                rows = _locate_all(remote, chunks)
+                if rows:
+                    progress.start(sum(row.length for row in rows), "bytes", "Receiving")
+                run_several(
+                    partial(incoming.receive_chunks, remote, progress),
+                    spans(rows),
+                    at_once(rows, connections),
+                    remote.abort,
+                )
             finally:
                 progress.done()
         objects = writer.frames_written
@@ -155,21 +161,26 @@ class _Incoming:
         """The chunks that the metadata received so far needs and that are not here, in the order of files."""
         return list(self._chunks)
 
-    def receive_metadata(self, remote: Remote, plan: FetchPlan, spool: Path) -> None:
+    def receive_metadata(self, remote: Remote, plan: FetchPlan, spool: Path, progress: Progress) -> None:
         """Bring every commit, tag, tree and manifest that is wanted, following links until none leads to nothing."""
         pending = {link.id: link.kind for link in plan.wants}
         failures = 0
         spool.mkdir(parents=True, exist_ok=True)
         while pending:
             asked = list(islice(pending, ASKED_AT_ONCE))
+            before = self._writer.frames_written
             try:
                 with PackReceiver(spool / f"nodes-{uuid.uuid4().hex}{SPOOL}") as receiver:
                     with closing(remote.metadata(asked, plan.haves[:ASKED_AT_ONCE])) as blocks:
                         for block in blocks:
                             receiver.feed(block)
-                    receiver.finish()
-                    for frame in receiver.frames():
-                        self._take(frame, pending)
+                    self._take_all(remote, receiver, pending)
+                progress.advance(self._writer.frames_written - before)
+            except NotFoundError as error:
+                lost = next(iter(remote.missing(asked)), asked[0])
+                raise IntegrityError(
+                    f"{remote.url} lacks object {lost.hex()} that its refs need.", untouched="Nothing was stored."
+                ) from error
             except UnreachableError as error:
                 failures += 1
                 if failures > remote.retries:
@@ -215,13 +226,26 @@ class _Incoming:
                 hint="Run `mediagit verify --remote` to see what else is damaged.",
             ) from error
 
+    def _take_all(self, remote: Remote, receiver: PackReceiver, pending: dict[ObjectId, Kind]) -> None:
+        """Store what a received pack of metadata has of what is wanted."""
+        try:
+            receiver.finish()
+            for frame in receiver.frames():
+                self._take(frame, pending)
+        except (IntegrityError, UnsupportedFormatError) as error:
+            raise type(error)(
+                f"{remote.url} sent damaged history: {error.message}",
+                untouched="Nothing of it was stored.",
+                hint=error.hint or "Run `mediagit verify --remote` to see what is damaged.",
+            ) from error
+
     def _take(self, frame: Frame, pending: dict[ObjectId, Kind]) -> None:
         """Store a frame that something wanted leads to; others, which nobody asked for, are dropped."""
         oid = frame.header.id
         kind = pending.get(oid)
         if kind is None:
             return
-        raw = self._codec.open(frame, oid, kind)
+        raw = self._codec.verify(frame, oid, kind)
         self._writer.append(frame.data, len(raw))
         del pending[oid]
         for link in frame.header.links:

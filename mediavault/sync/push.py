@@ -43,12 +43,15 @@ class RefUpdate:
     """A wish: let `name` point to `target` at the remote; None deletes it.
 
     `force` allows a move that loses commits. With `expected`, the ref must point there now (None: must not exist).
+    `seen` says that it was there when the remote was last asked: a deletion that finds it gone was done by a push that
+    was stopped, or by somebody else, and is no mistake.
     """
 
     name: str
     target: Link | None
     force: bool = False
     expected: Link | Lease | None = ANYTHING
+    seen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,22 +258,28 @@ def _judge(frames: FrameStore, seen: Survey, update: RefUpdate) -> RefMove | Non
     old = seen.target(update.name)
     if not isinstance(update.expected, Lease) and update.expected != old:
         raise RefMovedError(
-            f"{update.name} is not where it was expected at the remote.",
+            f"{_plain(update.name)} at the server was changed since you last fetched it.",
             untouched="Nothing was sent.",
-            hint="Fetch, look at what is new there, and decide again.",
+            hint="`mediagit fetch` gets what is new; look at it, and decide again.",
         )
     if old == update.target:
-        if update.target is None:
-            raise NotFoundError(f"There is no {update.name} at the remote.", untouched="Nothing was changed.")
+        if update.target is None and not update.seen:
+            raise NotFoundError(f"There is no {_plain(update.name)} at the server.", untouched="Nothing was changed.")
         return None
     loses = old is not None and update.target is not None and not _keeps(frames, update.name, old, update.target)
     if loses and not update.force:
         raise DivergedError(
-            f"{update.name} at the remote has what this push would lose.",
+            f"{_plain(update.name)} at the server has commits that are not here; this push would lose them.",
             untouched="Nothing was sent.",
-            hint="Run `mediagit pull` and push again, or push with --force-with-lease to replace it.",
+            hint="`mediagit pull` brings them, then push again. To replace them: push with --force-with-lease.",
         )
     return RefMove(update.name, old, update.target, loses)
+
+
+def _plain(name: str) -> str:
+    """Return a ref's name as people know it: `main`, `the tag v1`."""
+    kind, _, rest = name.partition("/")
+    return f"the tag {rest}" if kind == "tags" else rest
 
 
 def _keeps(frames: FrameStore, name: str, old: Link, new: Link) -> bool:

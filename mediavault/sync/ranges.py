@@ -1,6 +1,7 @@
 """Where a remote keeps frames, joined into ranges worth one request each, and cut out of what it sends."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +19,10 @@ GAP: Final = 64 << 10
 LONGEST: Final = 64 << 20
 """The most that one request asks for; it streams, so this costs no memory."""
 SHORTEST: Final = 512 << 10
-_SHARE: Final = 48
+SHARE: Final = 24
+"""Into how many ranges a small whole is cut, so that it takes few requests and a killed client loses little."""
+FEW: Final = 2
+"""How many ranges of a small whole are read at once."""
 _LOCATED_AT_ONCE: Final = 65_536
 
 
@@ -50,10 +54,20 @@ def locate(remote: Remote, ids: Sequence[ObjectId]) -> list[LocatedRow]:
     for at in range(0, len(ids), _LOCATED_AT_ONCE):
         asked = set(ids[at : at + _LOCATED_AT_ONCE])
         found = remote.locate(asked)
-        if len({row.id for row in found} & asked) < len(found) or any(row.length > MAX_FRAME for row in found):
-            raise IntegrityError(f"{remote.url} says impossible things of where objects stand.")
+        if (strange := _impossible(found, asked)) is not None:
+            raise IntegrityError(f"{remote.url} says impossible things of where object {strange.hex()} stands.")
         rows += found
     return rows
+
+
+def _impossible(rows: Iterable[LocatedRow], asked: AbstractSet[ObjectId]) -> ObjectId | None:
+    """Return the id of a row that nobody asked for, that is there twice, or that is longer than any frame."""
+    left = set(asked)
+    for row in rows:
+        if row.id not in left or row.length > MAX_FRAME:
+            return row.id
+        left.remove(row.id)
+    return None
 
 
 def spans(rows: Sequence[LocatedRow]) -> Iterator[Span]:
@@ -62,8 +76,7 @@ def spans(rows: Sequence[LocatedRow]) -> Iterator[Span]:
     A whole that is small is asked for in smaller ranges: what a server has sent and a killed client has not taken is
     lost, and is not to be a large part of it.
     """
-    total = sum(row.length for row in rows)
-    limit = LONGEST if total >= 8 * LONGEST else max(SHORTEST, total // _SHARE)
+    limit = max(SHORTEST, sum(row.length for row in rows) // SHARE) if _is_small(rows) else LONGEST
     span: Span | None = None
     for row in sorted(rows, key=lambda row: (row.pack, row.offset)):
         near = span is not None and row.pack == span.pack and row.offset >= span.end and row.offset - span.end <= GAP
@@ -75,6 +88,15 @@ def spans(rows: Sequence[LocatedRow]) -> Iterator[Span]:
         span.rows.append(row)
     if span is not None:
         yield span
+
+
+def at_once(rows: Sequence[LocatedRow], connections: int) -> int:
+    """Return how many ranges of these rows to read at a time, with so many connections."""
+    return min(FEW, connections) if _is_small(rows) else connections
+
+
+def _is_small(rows: Sequence[LocatedRow]) -> bool:
+    return sum(row.length for row in rows) < 8 * LONGEST
 
 
 def read_frame(row: LocatedRow, data: memoryview) -> Frame:

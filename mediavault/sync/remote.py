@@ -5,6 +5,7 @@ from typing import Protocol
 
 from mediavault.formats.wire import LocatedRow
 from mediavault.model.ids import ObjectId
+from mediavault.store.pack_table import PackTable
 from mediavault.wire.client import PackBody, RemoteRef
 from mediavault.wire.http import Traffic
 
@@ -76,6 +77,9 @@ class Remote(Protocol):
 
     def read_pack(self, pack: ObjectId, start: int, length: int) -> Generator[bytes]:
         """Yield exactly `length` bytes of a pack from offset `start`. Close it: it holds a connection."""
+
+    def pack_table(self, pack: ObjectId) -> PackTable:
+        """Return what a pack says of itself. FormatError: it is cut or damaged. NotFoundError: it is not there."""
 
     def metadata(self, want: Iterable[ObjectId], have: Iterable[ObjectId]) -> Generator[bytes]:
         """Yield a pack of metadata reachable from `want` and not from `have`: parents first, perhaps not all of it. Close it."""

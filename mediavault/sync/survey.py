@@ -66,8 +66,11 @@ def survey(remote: Remote, *, repository: bytes, signer: RefSigner, observed: Ma
     return Survey(refs, remembered)
 
 
-def check_same_repository(remote: Remote, config: bytes) -> None:
-    """Check that a remote holds the repository of this config.
+def check_same_repository(remote: Remote, config: bytes) -> bool:
+    """Check that a remote holds the repository of this config, if it holds any.
+
+    Returns:
+        whether there is a repository.
 
     Raises:
         IntegrityError: it holds another one, or the same id under another config.
@@ -79,3 +82,4 @@ def check_same_repository(remote: Remote, config: bytes) -> None:
             untouched="Nothing was transferred.",
             hint="Check the remote's address with `mediagit remote`.",
         )
+    return theirs is not None

@@ -26,6 +26,7 @@ from mediavault.errors import (
     UsageError,
 )
 from mediavault.formats.ref import decode_ref_value, value_hash
+from mediavault.formats.slot import check_slot_name
 from mediavault.formats.wire import (
     Capabilities,
     LocatedRow,
@@ -42,12 +43,16 @@ from mediavault.formats.wire import (
     etag_of,
 )
 from mediavault.model.ids import ObjectId
+from mediavault.store.pack_table import PackTable, parse_pack
 from mediavault.wire import problems
 from mediavault.wire.http import RETRIED, Answer, Patience, Traffic, UnreachableError, Wire, retry_after
 from mediavault_backends.api import Buffer
 
 MIN_MAX_PACK: Final = 1 << 20
 IDS_PER_CALL: Final = 65_536
+TAIL: Final = 512 << 10
+"""Bytes of a pack's end that are asked for when its table is wanted."""
+_TAIL_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _JSON: Final = {"Content-Type": "application/json"}
 _BINARY: Final = {"Content-Type": "application/octet-stream"}
@@ -152,9 +157,16 @@ class HttpRemote:
             self.put_slot(name, slot, None)
 
     def slots(self) -> dict[str, bytes]:
-        """Return the wrapped keys by slot name."""
+        """Return the wrapped keys by slot name; one that was removed since it was listed is left out.
+
+        Raises:
+            FormatError: a name that no slot can have.
+        """
         names = self._json(self._ask("GET", "/keys"), SlotList).slots
-        return {name: self._ask("GET", "/keys/" + quote(name, safe="")).body for name in names}
+        for name in names:
+            check_slot_name(name)
+        answers = {name: self._ask("GET", "/keys/" + quote(name, safe=""), accept=(404,)) for name in names}
+        return {name: answer.body for name, answer in answers.items() if answer.status != 404}
 
     def put_slot(self, name: str, slot: bytes, expected: bytes | None) -> None:
         """Store a slot in place of `expected`; None: only where there is none.
@@ -183,8 +195,17 @@ class HttpRemote:
         found: dict[str, RemoteRef] = {}
         for row in self._json(self._ask("GET", "/refs"), RefList).refs:
             value_bytes = self._base64(row.value)
-            if decode_ref_value(value_bytes).name != row.name or row.name in found:
-                raise IntegrityError(f"The server {self._wire.origin} mixes up its refs.")
+            try:
+                name = decode_ref_value(value_bytes).name
+            except FormatError as error:
+                raise IntegrityError(
+                    f"The server {self._wire.origin} gives a damaged ref {row.name}: {error.message}",
+                    untouched="Nothing was changed.",
+                ) from error
+            if name != row.name or name in found:
+                raise IntegrityError(
+                    f"The server {self._wire.origin} mixes up its refs: {row.name} is there twice, or is {name}."
+                )
             if etag_of(value_hash(value_bytes)) != row.etag:
                 raise IntegrityError(f"The server {self._wire.origin} gives the ref {row.name} a wrong ETag.")
             found[row.name] = RemoteRef(value_bytes, row.etag)
@@ -275,6 +296,39 @@ class HttpRemote:
             if done < length:
                 self._wire.wait(failures, None if lost is None else lost.retry_after)
 
+    def pack_table(self, pack: ObjectId) -> PackTable:
+        """Return what a pack says of itself: two requests, where it has fewer than 8,000 rows.
+
+        Raises:
+            FormatError: it is cut or damaged.
+            NotFoundError: it is not there.
+            IntegrityError: the server sends another range than was asked for.
+        """
+        tail, size = self._tail(pack, TAIL)
+
+        def read(start: int, length: int) -> bytes:
+            if start >= size - len(tail):
+                return tail[start + len(tail) - size :][:length]
+            return b"".join(self.read_pack(pack, start, length))
+
+        return parse_pack(read, size)
+
+    def _tail(self, pack: ObjectId, length: int) -> tuple[bytes, int]:
+        """Return the last bytes of a pack, and its size."""
+        answer = self._ask("GET", f"/packs/{pack.hex()}", None, {"Range": f"bytes=-{length}"}, accept=(416,))
+        if answer.status == 416:
+            raise FormatError("A pack is empty.")
+        given = _TAIL_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        start, end, size = map(int, given.groups()) if given else (0, 0, 0)
+        if (
+            answer.status != 206
+            or end + 1 != size
+            or start != max(0, size - length)
+            or len(answer.body) != size - start
+        ):
+            raise IntegrityError(f"The server {self._wire.origin} sends another range than the end of {pack.hex()}.")
+        return answer.body, size
+
     def metadata(self, want: Iterable[ObjectId], have: Iterable[ObjectId]) -> Generator[bytes]:
         """Yield the bytes of a pack with the metadata reachable from `want` and not from `have`.
 
@@ -284,7 +338,7 @@ class HttpRemote:
         request = encode_json(PackRequest([i.hex() for i in want], [i.hex() for i in have]))
         with self._wire.stream("POST", f"{self._base}/objects/pack", request, _JSON) as (response, blocks):
             if response.status != 200:
-                self._refuse(Answer(response.status, response.headers, b"".join(blocks)))
+                self._refuse(self._wire.whole(response))
             yield from blocks
 
     def wait(self, failures: int, seconds: float | None) -> None:
@@ -313,15 +367,19 @@ class HttpRemote:
     def _range(self, pack: ObjectId, start: int, length: int) -> Generator[bytes]:
         wanted = {"Range": f"bytes={start}-{start + length - 1}"}
         with self._wire.stream("GET", f"{self._base}/packs/{pack.hex()}", None, wanted) as (response, blocks):
+            asked = f"bytes {start}-{start + length - 1} of pack {pack.hex()}"
             if response.status not in {200, 206}:
-                self._refuse(Answer(response.status, response.headers, b"".join(blocks)))
+                error = error_for(self._wire.whole(response), self._wire.origin)
+                if isinstance(error, IntegrityError):
+                    error.message += f" It was asked for {asked}."
+                raise error
             given = response.headers.get("Content-Range", "")
             if response.status != 206 or not given.startswith(f"bytes {start}-{start + length - 1}/"):
-                raise IntegrityError(f"The server {self._wire.origin} sends another range than was asked for.")
+                raise IntegrityError(f"The server {self._wire.origin} sends another range than {asked}.")
             for block in blocks:
                 length -= len(block)
                 if length < 0:
-                    raise IntegrityError(f"The server {self._wire.origin} sends more than was asked for.")
+                    raise IntegrityError(f"The server {self._wire.origin} sends more than {asked}.")
                 yield block
 
     def _batches(self, ids: list[ObjectId]) -> Iterator[list[ObjectId]]:

@@ -1,6 +1,7 @@
 """HTTP to one server: connections, patience, retries and counting. What the requests mean is not its business."""
 
 import contextlib
+import io
 import random
 import socket
 import ssl
@@ -9,6 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
 from typing import Any, Final, NamedTuple
 
 import urllib3
@@ -23,6 +25,8 @@ SEND_BLOCK: Final = 256 << 10
 """Bytes given to the socket at once; its timeout is for one such block, so that slow lines are no stalls."""
 MAX_ANSWER: Final = 64 << 20
 """Bytes of an answer that is held in memory as a whole."""
+MAX_LINES: Final = 512 << 10
+"""Bytes of an answer that are neither its body nor in proportion to it: head, interim answers, trailers."""
 RETRIED: Final = frozenset({408, 429, 500, 502, 503, 504})
 MAX_DELAY: Final = 20.0
 MAX_RETRY_AFTER: Final = 120.0
@@ -72,12 +76,47 @@ class Answer(NamedTuple):
     body: bytes
 
 
+class _Lines(io.BufferedReader):
+    """What a server sends, with a bound on lines: heads, interim answers and trailers without end are no answer."""
+
+    allowance = MAX_LINES
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        self.allowance -= len(line)
+        if self.allowance < 0:
+            raise HTTPException("it sends headers without end")
+        return line
+
+    def read(self, size: int | None = None, /) -> bytes:
+        if size is not None and size < 0:  # a chunk's, which the standard library takes as it comes
+            raise HTTPException("it sends a chunk of less than nothing")
+        data = super().read(size)
+        self.allowance += len(data)  # a body in small chunks has a line for each
+        return data
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = super().readinto(buffer)
+        self.allowance += count
+        return count
+
+
+class _Response(HTTPResponse):
+    """An answer of the standard library's, read through `_Lines`."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = _Lines(sock.makefile("rb", buffering=0))
+
+
 class _Tracked:
     """A connection that can be broken off from another thread, and that sends with the stall timeout.
 
     urllib3 leaves the connect timeout on a socket until an answer is read.
     """
 
+    response_class = _Response
     stall_timeout: float = 60.0
     live: weakref.WeakSet[socket.socket]
 
@@ -205,6 +244,14 @@ class Wire:
         """
         with self._open(method, target, body, headers) as response:
             yield response, self._blocks(response)
+
+    def whole(self, response: BaseHTTPResponse) -> Answer:
+        """Return the rest of an answer that was opened by `stream`.
+
+        Raises:
+            RemoteError: it is longer than an answer may be that is held in memory.
+        """
+        return Answer(response.status, response.headers, self._read_all(response))
 
     def wait(self, failures: int, retry_after: float | None) -> None:
         """Wait before another try: longer with each failure, never in step with other clients."""

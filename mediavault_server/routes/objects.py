@@ -33,6 +33,8 @@ MAX_METADATA: Final = 64 << 20
 class _Wanted:
     want: list[ObjectId]
     have: list[ObjectId]
+    depth: int | None
+    trees: list[ObjectId] | None
 
 
 async def get(request: Request) -> Response:
@@ -58,22 +60,40 @@ async def pack(request: Request) -> Response:
 
 async def _wanted(request: Request) -> _Wanted:
     query = request.query_params
-    if unknown := set(query) - {"want", "have"}:
+    if unknown := set(query) - {"want", "have", "depth", "trees"}:
         raise RequestRefusedError(problems.BAD_REQUEST, f"Unknown parameters: {', '.join(sorted(unknown))}.")
     want, have = query.getlist("want"), query.getlist("have")
+    depth, trees = _depth(query.getlist("depth")), query.getlist("trees") or None
     if request.method == "POST":
         try:
             body = decode_json(await whole_body(request, MAX_JSON), PackRequest)
         except FormatError as error:
             raise RequestRefusedError(problems.BAD_REQUEST, error.message) from error
         want, have = want + body.want, have + body.have
-    if not want or len(want) + len(have) > MAX_NAMED:
+        depth = body.depth if depth is None else depth
+        trees = trees if body.trees is None else [*(trees or ()), *body.trees]
+    if not want or len(want) + len(have) + len(trees or ()) > MAX_NAMED:
         raise RequestRefusedError(problems.BAD_REQUEST, f"Name between one and {MAX_NAMED} ids.")
-    return _Wanted([hex_id(i) for i in want], [hex_id(i) for i in have])
+    if depth is not None and depth < 1:
+        raise RequestRefusedError(problems.BAD_REQUEST, "A depth is 1 or more.")
+    return _Wanted(
+        [hex_id(i) for i in want],
+        [hex_id(i) for i in have],
+        depth,
+        None if trees is None else [hex_id(i) for i in trees],
+    )
+
+
+def _depth(given: list[str]) -> int | None:
+    if not given:
+        return None
+    if len(given) > 1 or not (given[0].isascii() and given[0].isdigit() and len(given[0]) < 10):
+        raise RequestRefusedError(problems.BAD_REQUEST, "A depth is one number.")
+    return int(given[0])
 
 
 def _assemble(repo: HostedRepository, wanted: _Wanted) -> tuple[PackSource, int]:
-    missing = repo.frames.missing(wanted.want)
+    missing = repo.frames.missing([*wanted.want, *(wanted.trees or ())])
     if missing:
         raise RequestRefusedError(problems.NOT_FOUND, "Some of the wanted objects are missing.", missing=missing)
     ids: list[ObjectId] = []
@@ -95,9 +115,19 @@ def _assemble(repo: HostedRepository, wanted: _Wanted) -> tuple[PackSource, int]
 def _reachable(repo: HostedRepository, wanted: _Wanted) -> Iterator[Frame]:
     links = []
     for object_id in wanted.want:
-        place = repo.frames.locate(object_id)
-        if place is None or place.kind is Kind.CHUNK:
+        kind = _kind(repo, object_id)
+        if kind is Kind.CHUNK:
             raise RequestRefusedError(problems.BAD_REQUEST, f"Object {object_id.hex()} is no metadata.")
-        links.append(Link(Kind(place.kind), object_id))
-    batches = closure(repo.frames, links, wanted.have)
+        links.append(Link(kind, object_id))
+    for object_id in wanted.trees or ():
+        if _kind(repo, object_id) is not Kind.TREE:
+            raise RequestRefusedError(problems.BAD_REQUEST, f"Object {object_id.hex()} is no tree.")
+    batches = closure(repo.frames, links, wanted.have, depth=wanted.depth, trees=wanted.trees)
     return islice((frame for batch in batches for frame in batch), MAX_PACK_ROWS)
+
+
+def _kind(repo: HostedRepository, object_id: ObjectId) -> Kind:
+    place = repo.frames.locate(object_id)
+    if place is None:
+        raise RequestRefusedError(problems.NOT_FOUND, "An object is gone.", missing=[object_id])
+    return Kind(place.kind)

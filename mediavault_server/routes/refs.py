@@ -6,7 +6,7 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mediavault.errors import RefMovedError, UsageError
+from mediavault.errors import FormatError, IntegrityError, RefMovedError, UsageError
 from mediavault.formats.ref import MAX_REF_BLOB, RefValue, decode_ref_value, value_hash
 from mediavault.formats.wire import LogList, RefList, RefRow, encode_json, etag_of
 from mediavault.model.ids import Link
@@ -27,7 +27,7 @@ async def listing(request: Request) -> Response:
     rows = [
         RefRow(blob.name, etag_of(blob.hash), base64.b64encode(blob.value_bytes).decode())
         for blob in blobs
-        if decode_ref_value(blob.value_bytes).seq
+        if _value(blob).seq
     ]
     return Response(encode_json(RefList(rows)), media_type="application/json")
 
@@ -36,7 +36,7 @@ async def get(request: Request) -> Response:
     """Return a ref's value."""
     repo = await repository(request)
     blob = await in_thread(partial(read_blob, repo.backend, path_ref(request)))
-    if blob is None or not decode_ref_value(blob.value_bytes).seq:
+    if blob is None or not _value(blob).seq:
         raise RequestRefusedError(problems.NOT_FOUND)
     etag = etag_of(blob.hash)
     if request.headers.get("if-none-match") == etag:
@@ -60,6 +60,18 @@ async def put(request: Request) -> Response:
     body = await whole_body(request, MAX_REF_BLOB)
     blob = await in_thread(partial(_move, repo, name, body, expected, forced=forced))
     return Response(status_code=201 if expected is None else 200, headers={"ETag": etag_of(blob.hash)})
+
+
+def _value(blob: RefBlob) -> RefValue:
+    """Return what is stored under a ref's name, parsed.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
+    try:
+        return decode_ref_value(blob.value_bytes)
+    except FormatError as error:
+        raise IntegrityError(f"The ref {blob.name} is damaged: {error.message}") from error
 
 
 def _forced(request: Request) -> bool:
