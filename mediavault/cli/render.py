@@ -53,16 +53,16 @@ class Console:
     def warn(self, text: str) -> None:
         """Write a warning to stderr, always."""
         sys.stdout.flush()
-        sys.stderr.write(f"warning: {text}\n")
+        sys.stderr.write(f"warning: {_harmless(text)}\n")
 
     def error(self, error: MediaVaultError, code: int) -> None:
         """Write what happened, what is untouched and what to do next; under `--json` a document as well."""
         sys.stdout.flush()
-        lines = [f"error: {error.message}"]
+        lines = [f"error: {_harmless(error.message)}"]
         if error.untouched:
-            lines.append(f"       {error.untouched}")
+            lines.append(f"       {_harmless(error.untouched)}")
         if error.hint:
-            lines.append(f"  next: {error.hint}")
+            lines.append(f"  next: {_harmless(error.hint)}")
         sys.stderr.write("\n".join(lines) + "\n")
         if self.json:
             words = {"message": error.message, "untouched": error.untouched, "hint": error.hint, "exit_code": code}
@@ -76,12 +76,26 @@ class Console:
 
 
 def to_json(value: Any) -> str:
-    """Return a document as JSON text; names that are not UTF-8 are escaped."""
+    """Return a document as JSON text; what a terminal would obey or not show stands as an escape, as do bytes that are not UTF-8."""
     import json  # noqa: PLC0415 -- only where JSON is asked for
 
     text = json.dumps(value, ensure_ascii=False, indent=2)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, indent=2)
-    return text
+    escapes = {ord(c): _json_escape(c) for c in set(text) if not c.isprintable() and c != "\n"}
+    return text.translate(escapes) if escapes else text
+
+
+def _json_escape(char: str) -> str:
+    code = ord(char)
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+
+
+def _harmless(text: str) -> str:
+    """Return words without what a terminal would obey: they may quote names, servers and files of any origin."""
+    if text.isprintable():
+        return text
+    from mediavault.cli.text import printable  # noqa: PLC0415 -- hardly ever needed, and at every start it would cost
+
+    return "\n".join(printable(line) for line in text.split("\n"))

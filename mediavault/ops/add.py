@@ -1,32 +1,51 @@
 """Takes the state of files into the stage: finds what changed, stores its content, then notes it."""
 
+import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
 from typing import Final
 
+import msgspec
 from blake3 import blake3
 
 from mediavault.chunking.fastcdc import Chunker
-from mediavault.errors import NotFoundError, StorageError, UsageError
+from mediavault.errors import NotFoundError
 from mediavault.model.objects import Mode
 from mediavault.objects.ingest import Content, Ingest, SkipFile
 from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
-from mediavault.ops.staging import collisions_after
 from mediavault.store.pack_writer import PackWriter
 from mediavault.store.salvage import salvage
 from mediavault.workspace.attributes import AttributeRules
+from mediavault.workspace.collisions import Collision, NameWatch
+from mediavault.workspace.content import ignore_amount, open_at
 from mediavault.workspace.ignore import FolderRules, IgnoreRules
-from mediavault.workspace.links import target_problem
-from mediavault.workspace.paths import shown, without_nested
-from mediavault.workspace.scan import Problem, Scan, ScannedFile, lstat_file, scanned
-from mediavault.workspace.stage import Stage, StageRow, row_of, same_content, trusted
+from mediavault.workspace.links import LINK_HINT, target_problem
+from mediavault.workspace.long_paths import is_there, reach
+from mediavault.workspace.packed_list import PackedList
+from mediavault.workspace.paths import folders_above, shown, without_nested
+from mediavault.workspace.scan import Problem, Scan, ScannedFile, lstat_file, scanned, unreadable
+from mediavault.workspace.stage import Stage, StageRow, StampRow, row_of, same_content, trusted
 
-_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NOTE_EVERY: Final = 4 << 30
 """Bytes of new content after which the files so far are noted: a killed add continues behind them."""
+_NOTE_ROWS: Final = 1 << 17
+"""Files after which they are noted too: what is held for each until then takes memory."""
 _CHANGED: Final = "changed while it was added"
+_LOOK: Final = "`mediagit status` shows what is there now."
+_GONE: Final = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO))
+"""What opening says of a file that is none any more."""
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A file whose content or mode is to be looked at, and whether something is staged for it."""
+
+    file: ScannedFile
+    tracked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +53,7 @@ class AddPlan:
     """What an add will do.
 
     Attributes:
-        files: whose content or mode is to be looked at, with what is staged for them.
+        files: what is to be looked at.
         removed: staged paths whose files are gone.
         unchanged: how many files the stage already has.
         problems: what cannot be added, and why.
@@ -42,7 +61,7 @@ class AddPlan:
         checked_ns: the file system's clock before any content is read.
     """
 
-    files: Sequence[tuple[ScannedFile, StageRow | None]]
+    files: PackedList[Candidate]
     removed: Sequence[str]
     unchanged: int
     problems: Sequence[Problem]
@@ -91,42 +110,102 @@ def plan_add(
 
     Raises:
         NotFoundError: nothing is there under one of the paths, and nothing was.
-        UsageError: two of the names cannot stand beside each other on every system.
+        ConfigError: an ignore file is not usable.
     """
     root = repository.layout.root
     checked_ns = repository.layout.clock_ns()
-    rules = _Everything(root) if force else IgnoreRules(root)
-    files: list[tuple[ScannedFile, StageRow | None]] = []
-    removed: list[str] = []
-    problems: list[Problem] = []
-    unchanged = 0
-    for path in without_nested(paths):
-        scan = Scan(root, rules, [path])
-        found = False
-        for file, row in pair_up(iter(scan), stage.under(path)):
-            found = True
-            here = file or (lstat_file(root, row.path) if row else None)  # tracked, though ignored by now
-            if here is None:
-                removed.append(row.path if row else "")
-            elif row is not None and trusted(row, here):
-                unchanged += 1
-            elif row is not None or not tracked_only:
-                files.append((here, row))
-        problems += scan.problems
-        if not found and path and not scan.problems and not os.path.lexists(root / path):
+    chosen = without_nested(paths)
+    look = _Look(root, stage, chosen, tracked_only=tracked_only)
+    for path in chosen:
+        look.under(path, _Everything(root) if force else IgnoreRules(root))
+    return look.plan(checked_ns)
+
+
+class _Look:
+    """Compares what is staged with the working tree, root by root."""
+
+    def __init__(self, root: Path, stage: Stage, chosen: Sequence[str], *, tracked_only: bool) -> None:
+        self._root = root
+        self._stage = stage
+        self._tracked_only = tracked_only
+        self._watch = NameWatch(chosen)
+        self._files = PackedList(Candidate)
+        self._removed: list[str] = []
+        self._problems: list[Problem] = []
+        self._unchanged = 0
+        self._new = 0
+        self._total = 0
+
+    def under(self, path: str, rules: IgnoreRules) -> None:
+        """Look at a file or folder.
+
+        Raises:
+            NotFoundError: nothing is there, and nothing was.
+        """
+        scan = Scan(self._root, rules, [path])
+        before = len(self._files) + self._unchanged
+        removed = len(self._removed)
+        for file, row in pair_up(iter(scan), self._stage.stamps(path)):
+            self._meet(file, row)
+        self._problems += scan.problems
+        if len(self._files) + self._unchanged > before:
+            # A file was staged where a folder is now.
+            replaced = [above for above in folders_above(path) if above and self._stage.get(above) is not None]
+            self._removed += [above for above in replaced if above not in self._removed]
+        elif path and len(self._removed) == removed and not scan.problems and not is_there(self._root, path):
             raise NotFoundError(
                 f"There is no {shown(path)}, and nothing of that name was added before.",
                 untouched="Nothing was added.",
                 hint="`mediagit status` shows what changed.",
             )
-    _refuse_collisions(stage, [file.path for file, row in files if row is None], removed)
-    total = sum(file.size for file, _ in files)
-    return AddPlan(files, removed, unchanged, problems, total, checked_ns)
+
+    def _meet(self, file: ScannedFile | None, row: StampRow | None) -> None:
+        here = file
+        if file is None and row is not None:
+            here = lstat_file(self._root, row.path)  # tracked, though ignored by now
+            if here is None:
+                self._removed.append(row.path)
+        if here is None:
+            return
+        if row is not None and trusted(row, here):
+            self._unchanged += 1
+        elif row is not None or not self._tracked_only:
+            self._files.append(Candidate(here, row is not None))
+            self._new += row is None
+            self._total += here.size
+        else:
+            return
+        self._watch.see(here.path)
+
+    def plan(self, checked_ns: int) -> AddPlan:
+        """Return the plan, without the names that collide."""
+        files, total = self._files, self._total
+        collisions = list(self._watch.refused(self._stage, self._removed)) if self._new else []
+        if collisions:
+            refused = {collision.first for collision in collisions}
+            files, total = PackedList(Candidate), 0
+            for candidate in self._files:
+                path = candidate.file.path
+                if candidate.tracked or refused.isdisjoint((path, *folders_above(path))):
+                    files.append(candidate)
+                    total += candidate.file.size
+        problems = [*self._problems, *map(_one_name, collisions)]
+        problems.sort(key=_path)
+        return AddPlan(files, self._removed, self._unchanged, problems, total, checked_ns)
+
+
+def _one_name(collision: Collision) -> Problem:
+    reason = f"and {shown(collision.second)} are one name on other systems"
+    return Problem(shown(collision.first), reason, "Rename one of them, or name it in .mediagitignore.")
+
+
+def _path(problem: Problem) -> str:
+    return problem.path
 
 
 def pair_up(
-    files: Iterator[ScannedFile], rows: Iterator[StageRow]
-) -> Iterator[tuple[ScannedFile | None, StageRow | None]]:
+    files: Iterator[ScannedFile], rows: Iterator[StampRow]
+) -> Iterator[tuple[ScannedFile | None, StampRow | None]]:
     """Yield what stands at each path in the working tree and in the stage; both come in path order."""
     file, row = next(files, None), next(rows, None)
     while file or row:
@@ -141,34 +220,39 @@ def pair_up(
             file, row = next(files, None), next(rows, None)
 
 
-def _refuse_collisions(stage: Stage, new: Sequence[str], removed: Sequence[str]) -> None:
-    for collision in collisions_after(stage, new, removed):
-        raise UsageError(
-            f"{shown(collision.first)} and {shown(collision.second)} are one name on other systems.",
-            untouched="Nothing was added.",
-            hint="Rename one of them, then add again.",
-        )
-
-
 @dataclass(slots=True)
 class _File:
-    """A working file as a source of content: opened without following a link, and watched for change while read."""
+    """A working file as a source of content: opened without following a link, and watched for change while read.
 
-    repository: Repository
+    What the system says against opening or reading it stands in `failure`. `advance` is told of bytes as they are
+    read, and of the rest of what was planned when the file is dealt with, so that it is told of exactly that.
+    """
+
+    root: Path
     file: ScannedFile
+    tracked: bool
     compress: bool
+    advance: Callable[[int], None]
     before: ScannedFile | None = None
     after: ScannedFile | None = None
+    failure: OSError | None = None
     _fd: int = field(default=-1)
+    _read: int = field(default=0)
 
     @property
     def size(self) -> int:
         return self.file.size
 
+    def dealt_with(self) -> None:
+        """Tell of what was planned and not read, or take back what was read beyond it."""
+        self.advance(self.file.size - self._read)
+
     def open(self) -> "_File":
+        self.before = self.after = None
         try:
-            self._fd = os.open(self.repository.layout.root / self.file.path, _OPEN_FLAGS)
-        except FileNotFoundError:
+            self._fd = open_at(self.root, self.file.path)
+        except OSError as error:
+            self.failure = error
             raise SkipFile from None
         self.before = scanned(self.file.path, os.fstat(self._fd))
         if self.before is None or self.before.mode is Mode.SYMLINK:
@@ -177,7 +261,14 @@ class _File:
         return self
 
     def readinto(self, buffer: memoryview, /) -> int:
-        return os.readv(self._fd, [buffer])
+        try:
+            count = os.readv(self._fd, [buffer])
+        except OSError as error:
+            self.failure = error
+            raise SkipFile from None
+        self._read += count
+        self.advance(count)
+        return count
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -201,15 +292,15 @@ class _Tally:
         self.unchanged = plan.unchanged
         self.problems = list(plan.problems)
         self.bytes_read = 0
-        self._before = {file.path: row for file, row in plan.files}
+        self._removed = plan.removed
         self._rows: list[StageRow] = []
         self._stage = stage
         self._writer = writer
         self._noted = 0
 
-    def take(self, row: StageRow) -> None:
+    def take(self, row: StageRow, *, tracked: bool) -> None:
         """Note what a file holds; it enters the stage once that is stored."""
-        before = self._before[row.path]
+        before = self._stage.get(row.path) if tracked else None
         self._rows.append(row)
         self.bytes_read += row.size
         if before is None:
@@ -218,47 +309,50 @@ class _Tally:
             self.unchanged += 1
         else:
             self.modified.append(row.path)
-        if self._writer.bytes_written - self._noted >= _NOTE_EVERY:
+        if self._writer.bytes_written - self._noted >= _NOTE_EVERY or len(self._rows) >= _NOTE_ROWS:
             self._writer.finish()
             self.note()
 
-    def refuse(self, path: str, reason: str, hint: str) -> None:
+    def refuse(self, problem: Problem) -> None:
         """Note that a file could not be taken."""
-        self.problems.append(Problem(shown(path), reason, hint))
+        self.problems.append(problem)
 
     def note(self) -> None:
         """Write the rows into the stage; what they name is stored."""
-        self._stage.put_many(self._rows)
-        self._rows = []
+        with self._stage.transaction():
+            self._stage.remove_many(self._removed)
+            self._stage.put_many(self._rows)
+        self._removed, self._rows = (), []
         self._noted = self._writer.bytes_written
 
 
 def run_add(repository: Repository, stage: Stage, plan: AddPlan, progress: Progress) -> AddReport:
     """Store the content of the planned files, then note them in the stage.
 
-    The caller holds the repository's lock. Files that change while they are read are left out and reported.
+    The caller holds the repository's lock. Files that change while they are read, or cannot be read, are left out and
+    reported.
 
     Raises:
-        StorageError: the disk is full, or a file cannot be read; what was noted so far stays noted.
+        StorageError: the disk is full or failed; what was noted so far stays noted.
     """
     salvage(repository.backend, repository.index, repository.spool)
     progress.start(plan.total, "bytes", "Adding")
     try:
         with repository.writer() as writer:
             tally = _Tally(plan, stage, writer)
-            again = _take_files(
-                repository, plan, [file for file, _ in plan.files], tally, writer=writer, progress=progress
-            )
-            for file in _take_files(repository, plan, again, tally, writer=writer, progress=progress):
-                tally.refuse(file.path, _CHANGED, "Add it again when nothing writes to it any more.")
+            take = partial(_take_files, repository, plan.checked_ns, tally, writer=writer)
+            again = take(plan.files, advance=progress.advance)
+            for candidate in take(again, advance=ignore_amount) if again else ():
+                tally.refuse(
+                    Problem(shown(candidate.file.path), _CHANGED, "Add it again when nothing writes to it any more.")
+                )
             writer.finish()
-            with stage.transaction():
-                stage.remove_many(plan.removed)
-                tally.note()
+            tally.note()
             stored = writer.bytes_written
         repository.tidy()
     finally:
         progress.done()
+    tally.problems.sort(key=_path)
     return AddReport(
         tally.added, tally.modified, plan.removed, tally.unchanged, tally.problems, tally.bytes_read, stored
     )
@@ -266,25 +360,32 @@ def run_add(repository: Repository, stage: Stage, plan: AddPlan, progress: Progr
 
 def _take_files(
     repository: Repository,
-    plan: AddPlan,
-    files: Sequence[ScannedFile],
+    checked_ns: int,
     tally: _Tally,
+    candidates: Iterable[Candidate],
     *,
     writer: PackWriter,
-    progress: Progress,
-) -> list[ScannedFile]:
+    advance: Callable[[int], None],
+) -> list[Candidate]:
     """Take files in; return those that changed meanwhile."""
-    attributes = AttributeRules(repository.layout.root)
-    sources = []
-    for file in files:
-        if file.mode is Mode.SYMLINK:
-            _take_link(repository, plan, file, tally)
-        else:
-            sources.append(_File(repository, file, attributes.of(file.path).compress))
-    if not sources:
+    root = repository.layout.root
+    attributes = AttributeRules(root)
+    changed = []
+
+    def sources() -> Iterator[_File]:
+        for candidate in candidates:
+            file = candidate.file
+            if file.mode is Mode.SYMLINK:
+                _take_link(root, checked_ns, candidate, tally)
+                advance(file.size)
+            else:
+                yield _File(root, file, candidate.tracked, attributes.of(file.path).compress, advance)
+
+    waiting = sources()
+    first = next(waiting, None)
+    if first is None:
         return []
     config, keys = repository.config, repository.keys
-    changed = []
     ingest = Ingest(
         repository.codec,
         repository.splitter,
@@ -294,38 +395,39 @@ def _take_files(
         workers=repository.workers,
     )
     with ingest:
-        try:
-            for source, content in ingest.add(sources):
-                stamp = source.settled(content) if content else None
-                if content is None or stamp is None:
-                    fresh = lstat_file(repository.layout.root, source.file.path)
-                    if fresh is not None:
-                        changed.append(fresh)
-                    else:
-                        tally.refuse(source.file.path, "went away while it was added", "")
-                    continue
-                tally.take(row_of(stamp, content.digest, content.child, "", plan.checked_ns))
-                progress.advance(content.size)
-        except PermissionError as error:
-            raise StorageError(
-                f"Not allowed to read {error.filename or 'a file'}.",
-                untouched="Nothing of it was added; the last commit is untouched.",
-                hint="Change its permissions, or name it in .mediagitignore.",
-            ) from error
+        for source, content in ingest.add(chain((first,), waiting)):
+            stamp = source.settled(content) if content else None
+            if content is not None and stamp is not None:
+                row = row_of(stamp, content.digest, content.child, "", checked_ns)
+                tally.take(row, tracked=source.tracked)
+            elif (fresh := _after_trouble(source, tally)) is not None:
+                changed.append(Candidate(fresh, source.tracked))
+            source.dealt_with()
     return changed
 
 
-def _take_link(repository: Repository, plan: AddPlan, file: ScannedFile, tally: _Tally) -> None:
+def _after_trouble(source: _File, tally: _Tally) -> ScannedFile | None:
+    """Return how a file that could not be taken looks now, when it is worth another try; else say why not."""
+    path, failure = source.file.path, source.failure
+    if failure is not None and failure.errno not in _GONE:
+        tally.refuse(unreadable(path, failure))
+        return None
+    fresh = lstat_file(source.root, path)
+    if fresh is None:
+        tally.refuse(Problem(shown(path), "went away while it was added", _LOOK))
+    return fresh
+
+
+def _take_link(root: Path, checked_ns: int, candidate: Candidate, tally: _Tally) -> None:
+    file = candidate.file
     try:
-        text = os.readlink(repository.layout.root / file.path)  # noqa: PTH115 -- Path would change the text
+        text = reach(lambda name, folder: os.readlink(name, dir_fd=folder), root, file.path)
     except OSError:
-        tally.refuse(file.path, "went away while it was added", "")
+        tally.refuse(Problem(shown(file.path), "went away while it was added", _LOOK))
         return
-    problem = target_problem(file.path, text)
-    if problem:
-        tally.refuse(
-            file.path, problem, "Make it a link to something inside the project, or name it in .mediagitignore."
-        )
+    if problem := target_problem(file.path, text):
+        tally.refuse(Problem(shown(file.path), problem, LINK_HINT))
         return
     target = text.encode()
-    tally.take(row_of(file, blake3(target).digest(), None, text, plan.checked_ns, size=len(target)))
+    row = row_of(file, blake3(target).digest(), None, text, checked_ns, size=len(target))
+    tally.take(row, tracked=candidate.tracked)

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mediavault.errors import NotFoundError
+from mediavault.errors import NeedsDecisionError, NotFoundError
 from mediavault.model.ids import ObjectId
 from mediavault.model.objects import Mode, TreeEntry
 from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
+from mediavault.workspace.collisions import NameWatch
 from mediavault.workspace.materialise import CheckoutPlan, Intent, plan_restore, run_checkout
 from mediavault.workspace.paths import is_under, shown, without_nested
 from mediavault.workspace.stage import Stage, StageRow, row_of_entry, same_content
@@ -54,6 +55,7 @@ def plan_paths(
 
     Raises:
         NotFoundError: a path is neither in the source nor in the stage.
+        NeedsDecisionError: what would be staged has names that collide.
     """
     paths = without_nested(paths)
     commit = source or (repository.head_commit() if staged else None)
@@ -64,6 +66,8 @@ def plan_paths(
     tracked = [row.path for path in paths for row in stage.under(path)]
     _refuse_unknown(paths, [*wanted, *tracked], in_stage=not (source or staged))
     unwanted = [path for path in tracked if path not in wanted]
+    if staged:
+        _refuse_collisions(stage, paths, wanted, unwanted)
     if worktree:
         plan = plan_restore(
             repository.layout,
@@ -75,6 +79,18 @@ def plan_paths(
         return RestorePlan(plan, [], [], paths)
     rows = [row_of_entry(path, entry) for path, entry in wanted.items() if not _is_staged(stage, path, entry)]
     return RestorePlan(None, rows, unwanted, paths)
+
+
+def _refuse_collisions(stage: Stage, roots: Sequence[str], wanted: Iterable[str], unwanted: Sequence[str]) -> None:
+    watch = NameWatch(roots)
+    for path in sorted(wanted):
+        watch.see(path)
+    for collision in watch.refused(stage, unwanted):
+        raise NeedsDecisionError(
+            f"{shown(collision.first)} and {shown(collision.second)} are one name on many file systems.",
+            untouched="Nothing was changed.",
+            hint="Rename the one that is there with `mediagit mv`, or leave out --staged and rename the other.",
+        )
 
 
 def _is_staged(stage: Stage, path: str, entry: TreeEntry) -> bool:

@@ -1,12 +1,12 @@
 """The stage of a repository, made anew from the checked-out commit where its file is damaged."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from mediavault.model.ids import ObjectId
 from mediavault.ops.repository import Repository
 from mediavault.workspace.collisions import Collision, find_collisions
-from mediavault.workspace.stage import Stage, StageDamagedError
+from mediavault.workspace.stage import Stage, StageDamagedError, StageRow
 from mediavault.workspace.trees import tree_rows
 
 _REMADE = "and was made again from the last commit: what was added since must be added again."
@@ -25,23 +25,22 @@ def opened_stage(repository: Repository, warn: Callable[[str], None]) -> Iterato
         IntegrityError: the checked-out commit is damaged too.
     """
     path = repository.layout.stage_file
-    # Without its file everything would count as staged for deletion.
-    lost = not (path.exists() and path.stat().st_size)
-    commit = repository.head_commit() if lost else None
+
+    def committed() -> Iterable[StageRow]:
+        # Without these rows, in the same transaction, everything would count as staged for deletion.
+        commit = repository.head_commit()
+        return () if commit is None else tree_rows(repository.reader, repository.tree_of(commit))
+
     try:
-        stage = Stage(path)
-        _ = stage.empty  # reads the file's first pages
+        stage = _readable(path, committed)
+        what = "lost" if stage.made and not stage.empty else ""
     except StageDamagedError:
         path.replace(path.with_name(path.name + ".damaged"))
         path.with_name(path.name + "-journal").unlink(missing_ok=True)
-        stage = Stage(path)
-        _fill(repository, stage, repository.head_commit())
-        warn(f"The staging index was damaged {_REMADE}")
-    else:
-        if commit is not None:
-            _fill(repository, stage, commit)
-            warn(f"The staging index was lost {_REMADE}")
+        stage, what = Stage(path, committed), "damaged"
     with stage:
+        if what:
+            warn(f"The staging index was {what} {_REMADE}")
         try:
             yield stage
         except StageDamagedError as error:
@@ -50,9 +49,15 @@ def opened_stage(repository: Repository, warn: Callable[[str], None]) -> Iterato
             raise
 
 
-def _fill(repository: Repository, stage: Stage, commit: ObjectId | None) -> None:
-    if commit is not None:
-        stage.replace_all(tree_rows(repository.reader, repository.tree_of(commit)))
+def _readable(path: Path, first: Callable[[], Iterable[StageRow]]) -> Stage:
+    """Open a stage, made with `first` where it is lost, and read its file's first pages."""
+    stage = Stage(path, first)
+    try:
+        _ = stage.empty
+    except BaseException:
+        stage.close()
+        raise
+    return stage
 
 
 class _TakeBack(Exception):  # noqa: N818 -- a signal that ends a transaction, and no failure

@@ -20,6 +20,7 @@ class RepositoryStatus:
         ahead: commits that the upstream lacks.
         behind: commits of the upstream that are not here.
         changes: the paths.
+        unfinished: `clone` where an interrupted clone is still to bring files; else empty.
     """
 
     branch: str | None
@@ -28,6 +29,7 @@ class RepositoryStatus:
     ahead: int
     behind: int
     changes: StatusReport
+    unfinished: str = ""
 
 
 def status(repository: Repository, stage: Stage, paths: tuple[str, ...] = ()) -> RepositoryStatus:
@@ -42,7 +44,8 @@ def status(repository: Repository, stage: Stage, paths: tuple[str, ...] = ()) ->
     rules = IgnoreRules(repository.layout.root)
     changes = compare(repository.layout, stage, lambda: repository.reader, tree, rules, paths=paths)
     upstream, ahead, behind = _upstream(repository, head.branch, commit)
-    return RepositoryStatus(head.branch, commit, upstream, ahead, behind, changes)
+    unfinished = "clone" if repository.layout.clone_marker.exists() else ""
+    return RepositoryStatus(head.branch, commit, upstream, ahead, behind, changes, unfinished)
 
 
 def _upstream(repository: Repository, branch: str | None, commit: ObjectId | None) -> tuple[str, int, int]:

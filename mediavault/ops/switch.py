@@ -87,11 +87,15 @@ def _start_of_new(repository: Repository, name: str, start: str | None, base: Ob
     check_ref_name(f"heads/{name}")
     if name == "HEAD":
         raise UsageError("A branch cannot be called HEAD.", untouched="Nothing was changed.")
-    if repository.refs.read(f"heads/{name}").target is not None:
+    state = repository.refs.read(f"heads/{name}")
+    unused = state.target is None or (repository.refs.just_made(state) and repository.layout.read_head().branch != name)
+    commit = (resolve(repository, start).commit if start else base) if unused else None
+    # One that stands there and was never used is what a switch that was stopped has left: it is finished.
+    if not unused or (state.target is not None and state.target.id != commit):
         raise UsageError(
             f"There is a branch {name} already.", untouched="Nothing was changed.", hint=f"mediagit switch {name}"
         )
-    return resolve(repository, start).commit if start else base
+    return commit
 
 
 def _existing(repository: Repository, name: str) -> tuple[ObjectId | None, tuple[str, str] | None]:
@@ -130,13 +134,14 @@ def run_switch(repository: Repository, stage: Stage, plan: SwitchPlan, now: int,
         IntegrityError: content is missing or damaged.
     """
     layout = repository.layout
-    if plan.create and plan.commit is not None:
-        state = repository.refs.read(f"heads/{plan.head.branch}")
-        repository.refs.move(state, Link(Kind.COMMIT, plan.commit), now)
-    if plan.follow:
+    if plan.follow:  # before the branch: stopped in between, the next try finds none and does both
         remote, merge = plan.follow
         branch = plan.head.branch
         change_settings(layout.settings_file, {f"branch.{branch}.remote": remote, f"branch.{branch}.merge": merge})
+    if plan.create and plan.commit is not None:
+        state = repository.refs.read(f"heads/{plan.head.branch}")
+        if state.target is None:
+            repository.refs.move(state, Link(Kind.COMMIT, plan.commit), now)
     written = deleted = 0
     left: Sequence[str] = ()
     if plan.checkout is None:

@@ -5,7 +5,6 @@ has; everything else is somebody's work, and becomes a conflict. Trees are hosti
 out and paths that are too long are refused as a whole.
 """
 
-import os
 from collections.abc import Iterable
 from typing import Final
 
@@ -16,11 +15,12 @@ from mediavault.model.ids import ObjectId
 from mediavault.model.names import MAX_DEPTH, MAX_PATH_BYTES
 from mediavault.model.objects import Mode, TreeEntry
 from mediavault.workspace.collisions import Collision, colliding_names
-from mediavault.workspace.content import holds, same_bytes
+from mediavault.workspace.content import Comparison, holds, same_bytes
 from mediavault.workspace.folders import is_folder
 from mediavault.workspace.journal import Delete, Lists, WriteList, stamp_of, write_of
 from mediavault.workspace.layout import Layout
 from mediavault.workspace.links import target_problem
+from mediavault.workspace.long_paths import listing, look_at, reach
 from mediavault.workspace.paths import folders_above, parent_of
 from mediavault.workspace.scan import ScannedFile, scanned
 from mediavault.workspace.stage import Children, Stage, StageRow, same_content, trusted
@@ -253,9 +253,8 @@ class _Planner:
     def _write_over(self, path: str, entry: TreeEntry, row: StageRow | None, before: ScannedFile) -> None:
         """Plan to write where a file stands whose stamp proves nothing."""
         checked_ns = self._clock()
-        file = f"{self._root}/{path}"
         try:
-            if same_bytes(entry, file, before.mode, before.size):
+            if self._reads_as(same_bytes, entry, before):
                 if before.mode == entry.mode:
                     child, target = entry.child, entry.target
                     kept = StageRow(path, entry.mode, entry.size, entry.digest, child, target)
@@ -263,13 +262,18 @@ class _Planner:
                 else:
                     self._add(path, entry, before, only_mode=True)
                 return
-            lost = row is None or not (self._force or holds(row, file, before.mode, before.size))
+            lost = row is None or not (self._force or self._reads_as(holds, row, before))
         except OSError:
             lost = True
         if lost:
             self._conflicts.add(path)
         else:
             self._add(path, entry, before)
+
+    def _reads_as(self, same: Comparison, wanted: StageRow | TreeEntry, file: ScannedFile) -> bool:
+        return reach(
+            lambda name, folder: same(wanted, name, file.mode, file.size, dir_fd=folder), self._root, file.path
+        )
 
     def _add(self, path: str, entry: TreeEntry, before: ScannedFile | None, *, only_mode: bool = False) -> None:
         if before is None and (fresh := self._missing_above(path)):
@@ -286,7 +290,7 @@ class _Planner:
             return
         if not (self._force or trusted(row, before)):
             try:
-                clean = holds(row, f"{self._root}/{row.path}", before.mode, before.size)
+                clean = self._reads_as(holds, row, before)
             except OSError:
                 clean = False
             if not clean:
@@ -338,11 +342,18 @@ class _Planner:
     def _clear(self, folder: str) -> list[str]:
         """Return a folder and what is in it, deepest first, if only files that are removed anyway are in it."""
         found = []
-        for place, _, files in os.walk(f"{self._root}/{folder}", topdown=False):
-            inside = place[len(self._root) + 1 :]
+        waiting = [folder]
+        while waiting:
+            inside = waiting.pop()
             found.append(inside)
-            self._conflicts.update(f"{inside}/{name}" for name in files if f"{inside}/{name}" not in self._deletes)
-        return found
+            with listing(self._root, inside) as entries:
+                for entry in entries:
+                    path = f"{inside}/{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(path)
+                    elif path not in self._deletes:
+                        self._conflicts.add(path)
+        return found[::-1]
 
     def _clock(self) -> int:
         self._checked_ns = self._checked_ns or self._layout.clock_ns()
@@ -356,12 +367,12 @@ class _Planner:
                 self._blocking.add(stop)
             return None
         try:
-            status = os.lstat(f"{self._root}/{path}")
+            status = look_at(self._root, path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         file = scanned(path, status)
         if file is None and blocks:
-            if is_folder(f"{self._root}/{path}"):
+            if is_folder(self._root, path):
                 self._covered.append(path)
             else:
                 self._conflicts.add(path)
@@ -381,7 +392,7 @@ class _Planner:
             return self._folders[folder]
         above = self._stop_at(parent_of(folder))
         if above == "":
-            there = is_folder(f"{self._root}/{folder}")
+            there = is_folder(self._root, folder)
             above = "" if there else None if there is None else folder
         self._folders[folder] = above
         return above

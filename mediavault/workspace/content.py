@@ -3,14 +3,24 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from blake3 import blake3
 
 from mediavault.model.objects import Mode, TreeEntry
+from mediavault.workspace.long_paths import reach
 from mediavault.workspace.stage import StageRow
 
 _BLOCK: Final = 1 << 20
+
+
+class Comparison(Protocol):
+    """`holds` and `same_bytes`."""
+
+    def __call__(
+        self, wanted: StageRow | TreeEntry, path: str | Path, mode: Mode, size: int, *, dir_fd: int | None = None
+    ) -> bool:
+        """Compare."""
 
 
 def ignore_amount(_amount: int) -> None:
@@ -24,6 +34,15 @@ def open_working_file(path: str | Path, *, dir_fd: int | None = None) -> int:
         OSError: as os.open; ELOOP where a link stands.
     """
     return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+
+
+def open_at(root: Path, path: str) -> int:
+    """Open a working file by its path relative to the root, however long, as `open_working_file` does.
+
+    Raises:
+        OSError: as os.open; ELOOP where a link stands.
+    """
+    return reach(lambda name, folder: open_working_file(name, dir_fd=folder), root, path)
 
 
 def digest_of(fd: int, *, advance: Callable[[int], None] = ignore_amount) -> tuple[int, bytes]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from mediavault.workspace.long_paths import look_at
 from mediavault_backends import fsio
 
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -159,9 +160,9 @@ def _native_rename() -> Callable[[int, bytes, int, bytes], int] | None:
     return call
 
 
-def is_folder(path: str) -> bool | None:
+def is_folder(root: str, path: str) -> bool | None:
     """Say whether a real folder stands at a path: False for anything else, links included; None for nothing."""
     try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
+        return stat.S_ISDIR(look_at(root, path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return None

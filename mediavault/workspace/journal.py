@@ -23,6 +23,8 @@ from mediavault_backends import fsio
 _MAGIC: Final = b"MVCJ\x01\n"
 _BLOCK_WRITES: Final = 512
 _HASH_BYTES: Final = 32
+_NOWHERE: Final = frozenset(("", ".", ".."))
+_CHILDREN: Final = frozenset((b"", bytes((Kind.CHUNK,)), bytes((Kind.MANIFEST,))))
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -197,31 +199,32 @@ class Journal(msgspec.Struct, frozen=True):
     writes: WriteList
 
 
+def encode_journal(journal: Journal) -> Iterator[bytes]:
+    """Yield the file's bytes in parts."""
+    hasher = blake3()
+    for part in _parts(journal):
+        hasher.update(part)
+        yield part
+    yield hasher.digest()
+
+
+def _parts(journal: Journal) -> Iterator[bytes]:
+    yield _MAGIC
+    first = (msgspec.msgpack.encode(journal.intent), msgspec.msgpack.encode(journal.lists))
+    for block in (*first, *journal.writes.blocks()):
+        yield len(block).to_bytes(4, "little")
+        yield block
+
+
 def write_journal(path: Path, journal: Journal) -> None:
     """Write a journal whole or not at all; durable afterwards.
 
     Raises:
         OSError: the disk failed or is full.
     """
-
-    def parts() -> Iterator[bytes]:
-        yield _MAGIC
-        first = (msgspec.msgpack.encode(journal.intent), msgspec.msgpack.encode(journal.lists))
-        for block in (*first, *journal.writes.blocks()):
-            yield len(block).to_bytes(4, "little")
-            yield block
-
-    hasher = blake3()
-
-    def hashed() -> Iterator[bytes]:
-        for part in parts():
-            hasher.update(part)
-            yield part
-        yield hasher.digest()
-
     temporary = path.with_suffix(".new")
     with fsio.new_file(temporary) as fd:
-        fsio.write_all(fd, hashed())
+        fsio.write_all(fd, encode_journal(journal))
         fsio.sync_file(fd, temporary)
         fsio.place(temporary, path, exclusive=False)
         fsio.sync_folder(path.parent)
@@ -237,16 +240,43 @@ def read_journal(path: Path) -> Journal | None:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
+    return decode_journal(data, path)
+
+
+def decode_journal(data: bytes, path: Path) -> Journal:
+    """Read a journal's bytes; `path` is for messages.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
     body, digest = data[:-_HASH_BYTES], data[-_HASH_BYTES:]
+    if not body.startswith(_MAGIC) or blake3(body).digest() != digest:
+        raise _damaged(path)
     try:
-        if not body.startswith(_MAGIC) or blake3(body).digest() != digest:
-            raise _damaged(path)
         intent, lists, *writes = _blocks(body)
-        return Journal(
+        journal = Journal(
             msgspec.msgpack.decode(intent, type=Intent), msgspec.msgpack.decode(lists, type=Lists), WriteList(writes)
         )
-    except (ValueError, msgspec.MsgspecError) as error:
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise _damaged(path) from error
+    if not all(map(_stays_inside, _paths(journal))) or not all(
+        write.child[:1] in _CHILDREN for write in journal.writes
+    ):
+        raise _damaged(path)
+    return journal
+
+
+def _paths(journal: Journal) -> Iterator[str]:
+    """Yield what a checkout writes, removes and makes."""
+    yield from (write.path for write in journal.writes)
+    yield from (delete.path for delete in journal.lists.deletes)
+    yield from journal.lists.cleared
+    yield from journal.lists.fresh
+
+
+def _stays_inside(path: str) -> bool:
+    """Say whether a path is relative to the root and does not lead out of it: whoever made the file could sign it."""
+    return not any(name in _NOWHERE for name in path.split("/"))
 
 
 def _blocks(body: bytes) -> Iterator[bytes]:

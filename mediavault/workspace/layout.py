@@ -77,6 +77,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.folder / "lock"
 
     @property
+    def collection_lock(self) -> Path:
+        """What `gc` holds alone, and transfers, which do not hold `lock_file`, together."""
+        return self.folder / "collection.lock"
+
+    @property
     def store(self) -> Path:
         """The root of the Backend."""
         return self.folder / "store"
@@ -90,6 +95,21 @@ class Layout(msgspec.Struct, frozen=True):
     def checkout(self) -> Path:
         """Where a checkout under way keeps new files and its journal; absent at rest."""
         return self.folder / "checkout"
+
+    @property
+    def clone_marker(self) -> Path:
+        """What says of a clone that it is not finished; absent at rest."""
+        return self.folder / "clone"
+
+    @property
+    def message_file(self) -> Path:
+        """What the editor of a commit's message works on; absent at rest."""
+        return self.folder / "COMMIT_MESSAGE"
+
+    @property
+    def renaming(self) -> Path:
+        """Which branch is about to be called how; absent at rest."""
+        return self.folder / "renaming"
 
     @property
     def clock(self) -> Path:

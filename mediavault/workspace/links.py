@@ -8,6 +8,9 @@ from mediavault.model.names import is_private_name
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 _MAX_TARGET: Final = 4095
 
+LINK_HINT: Final = "Make it a link to something inside the project, or name it in .mediagitignore."
+"""What to do about a link that may not be versioned."""
+
 
 def target_problem(path: str, target: str) -> str | None:
     """Say why a link may not be versioned or made, as the end of a sentence about it; None when it may.

@@ -25,7 +25,7 @@ from mediavault.workspace.journal import Intent, Journal, Write, read_journal, w
 from mediavault.workspace.layout import Layout, encode_head
 from mediavault.workspace.moves import CHECKED_LATER, Moved, Mover
 from mediavault.workspace.new_files import write_new_files
-from mediavault.workspace.paths import parent_of
+from mediavault.workspace.paths import parent_of, shown
 from mediavault.workspace.stage import SLACK_NS, Stage, StageDamagedError, StageRow
 from mediavault_backends import fsio
 
@@ -46,6 +46,11 @@ __all__ = [
 ]
 
 _JOURNAL: Final = "journal"
+_UNFIT: Final = frozenset((errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EPERM, errno.ENOTSUP, errno.EFBIG))
+"""What file systems say to names, links and sizes that they do not know."""
+_ELSEWHERE: Final = (
+    "Use a folder on another file system, or take the rest with 'mediagit restore --source COMMIT -- PATH'."
+)
 _BLOCK_BYTES: Final = 4096
 _RESERVE_BYTES: Final = 16 << 20
 _RACY_BYTES: Final = 4 << 20
@@ -169,7 +174,7 @@ def recover(layout: Layout, finish: Finish | None = None) -> RecoveryReport | No
     try:
         moved = Mover(layout, journal, None, 0).run()
         try:
-            with Stage(layout.stage_file) as stage:
+            with Stage(layout.stage_file, _lost) as stage:
                 _note(layout, stage, journal, moved, finish)
         except StageDamagedError:  # who opens it next makes it again from the commit that HEAD will be at
             _note(layout, None, journal, moved, finish)
@@ -210,6 +215,12 @@ def _refuse_full(plan: CheckoutPlan, layout: Layout) -> None:
 
 def _raise_translated(error: OSError | MediaVaultError, *, untouched: str, hint: str = "") -> NoReturn:
     if isinstance(error, OSError):
+        if error.errno in _UNFIT and error.filename:
+            raise StorageError(
+                f"This file system cannot hold {shown(os.fspath(error.filename))}: {error.strerror}.",
+                untouched=untouched,
+                hint=hint or _ELSEWHERE,
+            ) from error
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         message = "The disk is full." if full else f"The disk failed: {error.strerror or error}."
         raise StorageError(message, untouched=untouched, hint=hint) from error
@@ -217,10 +228,14 @@ def _raise_translated(error: OSError | MediaVaultError, *, untouched: str, hint:
     raise error
 
 
+def _lost() -> NoReturn:
+    raise StageDamagedError("The staging index is lost.")
+
+
 def _discard(layout: Layout) -> None:
     """Remove new files that nothing points to; what cannot be removed does no harm and goes the next time."""
     with suppress(OSError):
-        fsio.unlink(layout.checkout / _JOURNAL)
+        fsio.remove(layout.checkout / _JOURNAL)  # for good, before what it lists
     shutil.rmtree(layout.checkout, ignore_errors=True)
 
 

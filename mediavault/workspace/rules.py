@@ -7,10 +7,12 @@ is scanned and how hard it is compressed.
 import errno
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mediavault.errors import ConfigError
+from mediavault.workspace.long_paths import reach
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -24,7 +26,7 @@ MAX_FREEDOM: Final = 3
 Patterns may be hostile. Measured on the worst names: 2 takes 5 ms, 3 takes 0.3 s, 4 takes 18 s.
 """
 
-_STARS: Final = re.compile(r"\*+")
+_OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def read_rule_lines(root: Path, path: str) -> list[str] | None:
@@ -38,7 +40,7 @@ def read_rule_lines(root: Path, path: str) -> list[str] | None:
         ConfigError: it is too large or not UTF-8.
     """
     try:
-        fd = os.open(root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = reach(lambda name, folder: os.open(name, _OPEN, dir_fd=folder), root, path)
     except OSError as error:
         if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK}:
             return None
@@ -68,8 +70,6 @@ def compile_patterns(path: str, patterns: list[tuple[int, str]]) -> "GitIgnoreSp
     Raises:
         ConfigError: a pattern is not valid; the message names the line.
     """
-    import pathspec  # noqa: PLC0415 -- 33 ms, and most projects have few rules or none
-
     for number, pattern in patterns:
         if _freedom(pattern) > MAX_FREEDOM:
             raise ConfigError(
@@ -77,13 +77,24 @@ def compile_patterns(path: str, patterns: list[tuple[int, str]]) -> "GitIgnoreSp
                 hint="Write it as several simpler patterns.",
             )
         try:
-            pathspec.GitIgnoreSpec.from_lines([pattern], backend="simple")
-        except ValueError as error:
+            _compiled([pattern])
+        except (ValueError, re.error) as error:
             raise ConfigError(f"{path} line {number}: {pattern!r} is not a valid pattern.") from error
-    return pathspec.GitIgnoreSpec.from_lines([pattern for _, pattern in patterns], backend="simple")
+    return _compiled([pattern for _, pattern in patterns])
+
+
+def _compiled(patterns: list[str]) -> "GitIgnoreSpec":
+    import pathspec  # noqa: PLC0415 -- 33 ms, and most projects have few rules or none
+
+    with warnings.catch_warnings():
+        # `re` warns of sets such as `[[a]` and `[a--b]`, whose meaning it may change one day; it is no one's mistake here.
+        warnings.simplefilter("ignore", FutureWarning)
+        return pathspec.GitIgnoreSpec.from_lines(patterns, backend="simple")
 
 
 def _freedom(pattern: str) -> int:
-    """Return how many wildcards can give way to each other: all but one between slashes, and every `**`."""
-    parts = pattern.split("/")
-    return sum(1 if part == "**" else max(0, len(_STARS.findall(part)) - 1) for part in parts)
+    """Return how many wildcards can give way to each other: all but one between slashes, and every `**`.
+
+    Stars beside each other mean what one of them means, but each is tried: pathspec does not join them.
+    """
+    return sum(1 if part == "**" else max(0, part.count("*") - 1) for part in pattern.split("/"))

@@ -13,6 +13,7 @@ from mediavault.model.names import MAX_DEPTH, MAX_PATH_BYTES, entry_name_problem
 from mediavault.model.objects import Mode
 from mediavault.workspace.ignore import IGNORE_FILE, FolderRules, IgnoreRules
 from mediavault.workspace.layout import PRIVATE_FOLDER
+from mediavault.workspace.long_paths import listing, look_at
 from mediavault.workspace.paths import shown, without_nested
 
 INODE_MASK: Final = (1 << 63) - 1
@@ -23,7 +24,7 @@ _TYPE_BITS: Final = 0o170000
 _NO_RULES: Final = FolderRules()
 
 
-class ScannedFile(msgspec.Struct, frozen=True, gc=False):
+class ScannedFile(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A file or link in the working tree and its stamp; times in ns, `size` in bytes."""
 
     path: str
@@ -40,6 +41,12 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     path: str
     reason: str
     hint: str = ""
+
+
+def unreadable(path: str, error: OSError) -> Problem:
+    """Return what to say of a file or folder that the system does not let one read."""
+    reason = f"cannot be read ({error.strerror or error})"
+    return Problem(shown(path), reason, "Change its permissions, or name it in .mediagitignore.")
 
 
 def scanned(path: str, status: os.stat_result) -> ScannedFile | None:
@@ -60,13 +67,13 @@ def lstat_file(root: Path, path: str) -> ScannedFile | None:
     folder, _, _ = path.rpartition("/")
     while folder:
         try:
-            if not stat.S_ISDIR(os.lstat(root / folder).st_mode):
+            if not stat.S_ISDIR(look_at(root, folder).st_mode):
                 return None
         except (FileNotFoundError, NotADirectoryError):
             return None
         folder, _, _ = folder.rpartition("/")
     try:
-        return scanned(path, os.lstat(root / path))
+        return scanned(path, look_at(root, path))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -105,7 +112,7 @@ class Scan:
 
     def _in_order(self) -> list[str]:
         def key(path: str) -> str:
-            return path + "/" if os.path.isdir(f"{self._root}/{path}") else path  # noqa: PTH112 -- strings, as in the walk
+            return path + "/" if self._is_folder(path) else path
 
         return sorted(self._paths, key=key)
 
@@ -122,8 +129,9 @@ class Scan:
             rules = self._enter(folder, rules)
         name = path.rpartition("/")[2]
         try:
-            status = os.lstat(f"{self._root}/{path}")
-        except (FileNotFoundError, NotADirectoryError):
+            status = look_at(self._root, path)
+        except OSError as error:
+            self._unreadable(path, error)
             return
         is_folder = stat.S_ISDIR(status.st_mode)
         if self._ignored(path, rules, is_folder=is_folder):
@@ -135,13 +143,24 @@ class Scan:
         elif not self._refused(path, name):
             yield from self._walk(path + "/", rules)
 
+    def _is_folder(self, path: str) -> bool:
+        try:
+            return stat.S_ISDIR(look_at(self._root, path).st_mode)
+        except OSError:
+            return False
+
     def _is_plain_folder(self, folder: str, rules: FolderRules) -> bool:
         try:
-            bits = os.lstat(f"{self._root}/{folder}").st_mode
-        except (FileNotFoundError, NotADirectoryError):
+            bits = look_at(self._root, folder).st_mode
+        except OSError as error:
+            self._unreadable(folder, error)
             return False
         if stat.S_ISLNK(bits):
-            self._report(folder, "is a link, and what is behind a link is not part of the project")
+            self._report(
+                folder,
+                "is a link, and what is behind a link is not part of the project",
+                hint="Name the files where they really are.",
+            )
             return False
         return not self._ignored(folder, rules, is_folder=True)
 
@@ -167,17 +186,24 @@ class Scan:
         """Return runs of a folder's files, and its folders as arguments for this function, in path order."""
         folder = prefix.removesuffix("/")
         if prefix.count("/") > MAX_DEPTH - 1 or len(os.fsencode(prefix)) > MAX_PATH_BYTES:
-            self._report(folder, "lies too deep")
+            self._report(folder, "lies too deep", hint="Move it up, or name it in .mediagitignore.")
             return []
         try:
-            with os.scandir(f"{self._root}/{prefix}") as listing:
-                entries = {entry.name: entry for entry in listing}
+            with listing(self._root, prefix) as found:
+                return self._listed(prefix, found, rules)
         except OSError as error:
-            self._report(folder, f"cannot be read ({error.strerror})")
+            self._unreadable(folder, error)
             return []
+
+    def _listed(
+        self, prefix: str, found: Iterator["os.DirEntry[str]"], rules: FolderRules
+    ) -> list["list[ScannedFile] | tuple[str, FolderRules]"]:
+        entries = {entry.name: entry for entry in found}
+        folder = prefix.removesuffix("/")
         if prefix:
             if PRIVATE_FOLDER in entries:
-                self._report(folder, "is a repository of its own and was left out")
+                hint = "Give its files to this project by removing its .mediagit, or name it in .mediagitignore."
+                self._report(folder, "is a repository of its own and was left out", hint=hint)
                 return []
             rules = self._enter(folder, rules, has_file=IGNORE_FILE in entries)
         files: list[ScannedFile] = []
@@ -197,17 +223,15 @@ class Scan:
     def _looked_at(self, path: str, entry: "os.DirEntry[str]") -> ScannedFile | None:
         try:
             status = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:  # gone since the listing
-            return None
         except OSError as error:
-            self._report(path, f"cannot be read ({error.strerror})")
+            self._unreadable(path, error)
             return None
         return self._checked(path, entry.name, status)
 
     def _checked(self, path: str, name: str, status: os.stat_result) -> ScannedFile | None:
         file = scanned(path, status)
         if file is None:
-            self._report(path, "is neither a file nor a folder nor a link")
+            self._report(path, "is neither a file nor a folder nor a link", hint="Name it in .mediagitignore.")
             return None
         return None if self._refused(path, name) else file
 
@@ -219,7 +243,11 @@ class Scan:
             self._report(path, problem, hint="Rename it, or name it in .mediagitignore.")
         return problem is not None
 
-    def _report(self, path: str, reason: str, *, hint: str = "") -> None:
+    def _unreadable(self, path: str, error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):  # those are gone since they were listed
+            self.problems.append(unreadable(path, error))
+
+    def _report(self, path: str, reason: str, *, hint: str) -> None:
         self.problems.append(Problem(shown(path), reason, hint))
 
 

@@ -6,7 +6,7 @@ folder. Where content comes from and where it is stored is for others.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +27,7 @@ _FAR_AHEAD_NS: Final = 2_000_000_000
 _VERSION: Final = 1
 _COLUMNS: Final = "path, mode, size, digest, child_kind, child_id, target, mtime_ns, ctime_ns, inode, checked_ns"
 _SELECT: Final = f"SELECT {_COLUMNS} FROM rows WHERE path "  # noqa: S608 -- both parts are constants
-_SELECT_STAMPS: Final = "SELECT path, mode, size, mtime_ns, ctime_ns, inode, checked_ns FROM rows ORDER BY path"
+_SELECT_STAMPS: Final = "SELECT path, mode, size, mtime_ns, ctime_ns, inode, checked_ns FROM rows"
 _INSERT: Final = "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SCHEMA: Final = """
 CREATE TABLE rows (path TEXT PRIMARY KEY, mode INTEGER NOT NULL, size INTEGER NOT NULL, digest BLOB NOT NULL,
@@ -162,10 +162,19 @@ class Stage:
 
     Every method raises StageDamagedError when the file does not read as what it should be, RepositoryBusyError when
     another process keeps it locked, and StorageError when the disk fails or is full.
+
+    Args:
+        path: the file; made where it is missing or empty.
+        first: the rows of a file that is made, which exists with all of them or not at all. What it raises is raised.
+
+    Attributes:
+        made: whether there was no stage.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, first: Callable[[], Iterable[StageRow]] = tuple) -> None:
         self._path = path
+        self._first = first
+        self.made = False
         with self._errors():
             self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
             try:
@@ -215,6 +224,8 @@ class Stage:
 
     def get(self, path: str) -> StageRow | None:
         """Return the row of a path."""
+        if not _is_text(path):
+            return None
         with self._errors():
             found = self._db.execute(_SELECT + "= ?", (path,)).fetchone()
             return None if found is None else _row(found)
@@ -235,6 +246,8 @@ class Stage:
 
     def between(self, first: str, end: str | None) -> Iterator[StageRow]:
         """Yield the rows from `first` up to before `end`, in path order."""
+        if not _is_text(first):
+            return
         bound, values = (">= ?", (first,)) if end is None else (">= ? AND path < ?", (first, end))
         with self._errors():
             cursor = self._db.execute(_SELECT + bound + " ORDER BY path", values)
@@ -247,10 +260,16 @@ class Stage:
             yield from rows
             batch = min(2 * batch, _LARGEST_BATCH)
 
-    def stamps(self) -> Iterator[StampRow]:
-        """Yield the stamps of all rows in path order, at half the cost of whole rows. Change nothing meanwhile."""
+    def stamps(self, prefix: str = "") -> Iterator[StampRow]:
+        """Yield the stamps of what `under` yields, at half the cost of whole rows. Change nothing meanwhile."""
+        if not _is_text(prefix):
+            return
+        where = ""
+        values: tuple[str, ...] = ()
+        if prefix:
+            where, values = "WHERE path = ? OR (path > ? AND path < ?) ", (prefix, prefix + "/", prefix + "0")
         with self._errors():
-            cursor = self._db.execute(_SELECT_STAMPS)
+            cursor = self._db.execute(f"{_SELECT_STAMPS} {where}ORDER BY path", values)
         while True:
             with self._errors():
                 rows = [StampRow(*values) for values in cursor.fetchmany(_LARGEST_BATCH)]
@@ -361,7 +380,9 @@ class Stage:
                 if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:  # else another process was first
                     for statement in _SCHEMA.split(";"):
                         self._db.execute(statement)
+                    self._db.executemany(_INSERT, map(_values, self._first()))
                     self._db.execute(f"PRAGMA user_version = {_VERSION}")
+                    self.made = True
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -386,6 +407,17 @@ def _translated(error: sqlite3.Error, path: Path) -> MediaVaultError:
     if code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return StorageError(f"The staging index {path} cannot be used: {error}.")
     return StageDamagedError(f"The staging index {path} is damaged ({error}).")
+
+
+def _is_text(path: str) -> bool:
+    """Say whether a path can be staged at all: a name that is not UTF-8 never is, and the database refuses it."""
+    if path.isascii():
+        return True
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _values(row: StageRow) -> tuple[object, ...]:

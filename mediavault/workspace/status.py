@@ -1,5 +1,6 @@
 """What differs between HEAD, the stage and the working tree; deciding what to do about it is for others."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from enum import StrEnum
@@ -12,8 +13,10 @@ from mediavault.model.objects import Mode, TreeEntry
 from mediavault.workspace.content import holds
 from mediavault.workspace.ignore import IgnoreRules
 from mediavault.workspace.layout import Layout
+from mediavault.workspace.links import LINK_HINT, target_problem
+from mediavault.workspace.long_paths import reach
 from mediavault.workspace.paths import shown
-from mediavault.workspace.scan import Problem, Scan, ScannedFile, lstat_file
+from mediavault.workspace.scan import Problem, Scan, ScannedFile, lstat_file, unreadable
 from mediavault.workspace.stage import Stage, StageRow, StampRow, same_content, trusted
 from mediavault.workspace.trees import TreeReader, refuse_too_deep, tree_files
 
@@ -115,7 +118,25 @@ def working_changes(layout: Layout, stage: Stage, rules: IgnoreRules, paths: tup
     found = comparison.result()
     problems_of_tracked = {shown(file.path) for file in found.modified}
     found.problems.extend(problem for problem in scan.problems if problem.path not in problems_of_tracked)
+    refused = [problem for file in found.untracked if (problem := _link_problem(layout, file))]
+    if refused:
+        found.problems.extend(refused)
+        paths_refused = {problem.path for problem in refused}
+        found.untracked[:] = [file for file in found.untracked if shown(file.path) not in paths_refused]
+    found.problems.sort(key=lambda problem: problem.path)
     return found
+
+
+def _link_problem(layout: Layout, file: ScannedFile) -> Problem | None:
+    """Return why an untracked link could not be added."""
+    if file.mode is not Mode.SYMLINK:
+        return None
+    try:
+        text = reach(lambda name, folder: os.readlink(name, dir_fd=folder), layout.root, file.path)
+    except OSError:  # gone or replaced since
+        return None
+    reason = target_problem(file.path, text)
+    return Problem(shown(file.path), reason, LINK_HINT) if reason else None
 
 
 class _WorkingComparison:
@@ -167,9 +188,13 @@ class _WorkingComparison:
 
     def _same(self, row: StageRow, file: ScannedFile) -> bool:
         try:
-            return holds(row, self._layout.root / file.path, file.mode, file.size)
+            return reach(
+                lambda name, folder: holds(row, name, file.mode, file.size, dir_fd=folder),
+                self._layout.root,
+                file.path,
+            )
         except OSError as error:
-            self._found.problems.append(Problem(shown(file.path), f"cannot be read ({error.strerror})"))
+            self._found.problems.append(unreadable(file.path, error))
             return False
 
 

@@ -48,8 +48,9 @@ TWO: Files = {
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(tmp_path: Path) -> Iterator[Project]:
+    with Project(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from tests.checkouts import LinkTo, Program, Project
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(tmp_path: Path) -> Iterator[Project]:
+    with Project(tmp_path) as made:
+        yield made
 
 
 def test_files_come_in_the_order_of_their_paths(project: Project) -> None:

@@ -1,5 +1,6 @@
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,8 +21,9 @@ FILES: Files = {"a": b"1" * 2500, "b/c": b"xyz", "b/d/e": Program(b"#!"), "l": L
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(tmp_path: Path) -> Iterator[Project]:
+    with Project(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
@@ -247,7 +249,7 @@ def test_problems_are_told(project: Project, tree: ObjectId) -> None:
 def test_a_file_that_cannot_be_read_is_modified_and_a_problem(
     project: Project, tree: ObjectId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> NoReturn:
+    def refuse(*_: object, **__: object) -> NoReturn:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     project.write("b/c", b"XYZ")

@@ -31,7 +31,12 @@ def add(
     """Choose what goes into the next commit: new, changed and deleted files.
 
     Their content is stored now, so that it is safe from here on. What did not change is not read.
-    """
+
+    \b
+    mediagit add shots/0010  a folder with all that is in it
+    mediagit add .           everything here
+    mediagit add -u          only files that the project has already
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
     if not paths and not (everything or update):
         raise UsageError("Nothing was named.", untouched="Nothing was added.", hint="`mediagit add .` adds everything.")

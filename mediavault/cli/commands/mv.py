@@ -23,7 +23,14 @@ def mv(
     ],
     passphrase_file: PassphraseFile = None,
 ) -> int:
-    """Move or rename files and folders, so that the next commit has them at their new place."""
+    """Move or rename files and folders, so that the next commit has them at their new place.
+
+    Their content is neither read nor stored again.
+
+    \b
+    mediagit mv cut.mov cut-v1.mov  rename
+    mediagit mv a.exr b.exr shots   move both into a folder that exists
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
     if len(paths) < 2:
         raise UsageError("From where, and to where?", untouched="Nothing was moved.", hint="mediagit mv OLD NEW")

@@ -23,7 +23,14 @@ def status_command(
     paths: Annotated[list[str] | None, typer.Argument(metavar="PATH...", help="Look only at these.")] = None,
     passphrase_file: PassphraseFile = None,
 ) -> int:
-    """Show what changed since the last commit, and what the next one will hold."""
+    """Show what changed since the last commit, and what the next one will hold.
+
+    Files are compared by size and time, and read only where these do not tell. Nothing is changed.
+
+    \b
+    mediagit status        the whole project
+    mediagit status shots  one folder of it
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     with (
         session.reading(ctx.obj, passphrase_file=passphrase_file) as repository,
         session.stage_of(ctx.obj, repository) as stage,
@@ -36,6 +43,8 @@ def status_command(
 def show(console: Console, report: RepositoryStatus) -> None:
     """Render the state."""
     changes = report.changes
+    if report.unfinished:
+        console.warn("This clone is not finished: run the same `mediagit clone` again, and it brings the rest.")
     if console.json:
         console.document(
             {
@@ -49,6 +58,7 @@ def show(console: Console, report: RepositoryStatus) -> None:
                 "deleted": changes.deleted,
                 "untracked": changes.untracked,
                 "staged_changes": [{"path": change.path, "change": change.kind.value} for change in changes.staged],
+                "unfinished": report.unfinished or None,
                 "problems": [{"path": p.path, "reason": p.reason, "hint": p.hint} for p in changes.problems],
             }
         )
