@@ -95,7 +95,7 @@ def sync_filesystem(path: Path) -> None:
 
 
 def make_folders(path: Path) -> None:
-    """Make a folder and its missing parents; each entry that this made is durable afterwards.
+    """Make a folder and its missing parents; each entry on the way that this or a dead process made is durable afterwards.
 
     Raises:
         FileExistsError: one of them is something else than a folder.
@@ -104,6 +104,10 @@ def make_folders(path: Path) -> None:
     while not path.is_dir():
         missing.append(path)
         path = path.parent
+    if _is_empty(path):
+        # Whoever made it may have died, or be about to sync; one that holds something was synced by who put that there.
+        with suppress(PermissionError):  # a folder whose parent is not ours was not made by us
+            sync_folder(path.parent)
     for folder in reversed(missing):
         announce("make-folder", folder)
         try:
@@ -112,6 +116,11 @@ def make_folders(path: Path) -> None:
             if not folder.is_dir():  # else another writer was first
                 raise
         sync_folder(folder.parent)
+
+
+def _is_empty(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
 
 
 def remove(path: Path) -> None:

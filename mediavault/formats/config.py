@@ -72,7 +72,7 @@ def decode_config(data: Buffer) -> RepositoryConfig:
             )
         stored = msgspec.json.decode(data, type=_Stored)
         config = RepositoryConfig(bytes.fromhex(stored.repository), stored.suite, stored.chunker, stored.format)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise FormatError(f"The repository's config does not parse: {error}.") from error
     if encode_config(config) != bytes(data):
         raise FormatError("The repository's config is not in its canonical form.")

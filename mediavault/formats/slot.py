@@ -132,7 +132,7 @@ def decode_slot(data: Buffer) -> KeySlot:
                 hint="Install a newer version of MediaVault.",
             )
         slot: KeySlot = _decoder.decode(data)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise FormatError(f"A key slot does not parse: {error}.") from error
     if encode_slot(slot) != bytes(data):
         raise FormatError("A key slot is not in its canonical form.")

@@ -36,11 +36,16 @@ class CheckResponse(msgspec.Struct, frozen=True):
     missing: list[str]
 
 
-class PackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Metadata reachable from `want` and not from `have`; ids in hex."""
+class PackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Metadata reachable from `want` and not from `have`; ids in hex.
+
+    `depth`: how many commits deep, 1 or more. `trees`: beneath these alone.
+    """
 
     want: list[str]
     have: list[str]
+    depth: int | None = None
+    trees: list[str] | None = None
 
 
 class RefRow(msgspec.Struct, frozen=True):
@@ -154,5 +159,5 @@ def decode_json(data: Buffer, message: type[Message]) -> Message:
     """
     try:
         return msgspec.json.decode(data, type=message)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"A message does not parse: {error}.") from error

@@ -90,7 +90,7 @@ class KeyStore:
         try:
             record = _decoder.decode(text)
             keys = RepositoryKeys(bytes.fromhex(record.repository), record.epochs)
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise IntegrityError(
                 f"The key kept for repository {repository.hex()} is damaged.", hint="Unlock the repository again."
             ) from error

@@ -12,7 +12,7 @@ from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mediavault.errors import IntegrityError, NotAllowedError, UnsupportedFormatError
+from mediavault.errors import FormatError, IntegrityError, NotAllowedError, UnsupportedFormatError
 from mediavault.formats.slot import PassphraseSlot, RecoverySlot, decode_slot, encode_slot
 from mediavault.keys.hierarchy import RepositoryKeys, expand
 from mediavault.keys.passphrase import KdfParameters, stretch, unstretch
@@ -107,25 +107,38 @@ def unlock(slots: Mapping[str, bytes], secret: Secret, *, repository: bytes, fin
 
     Raises:
         NotAllowedError: the secret opens none of them.
-        IntegrityError: a slot does not parse, belongs elsewhere, was altered, or was weakened.
-        UnsupportedFormatError: a newer version wrote it.
+        IntegrityError: it opens none, and a slot does not parse, belongs elsewhere, was altered, or was weakened.
+        UnsupportedFormatError: it opens none, and a newer version wrote one.
     """
     what = "recovery code" if isinstance(secret, bytes) else "passphrase"
     fitting = False
+    unusable: list[IntegrityError | UnsupportedFormatError] = []
     for name, data in sorted(slots.items()):
-        slot = decode_slot(data)
-        if slot.slot != name or slot.repository != repository.hex():
-            raise IntegrityError(f"Key slot {name!r} belongs to another slot or repository.")
-        if isinstance(slot, RecoverySlot) != isinstance(secret, bytes):
-            continue
-        fitting = True
         try:
+            slot = _read(name, data, repository)
+            if isinstance(slot, RecoverySlot) != isinstance(secret, bytes):
+                continue
+            fitting = True
             return _open(slot, secret, repository, fingerprint)
         except NotAllowedError:
             continue
+        except (IntegrityError, UnsupportedFormatError) as error:
+            unusable.append(error)  # another slot may still open: that is what several are for
+    if unusable:
+        raise unusable[0]
     if not fitting:
         raise NotAllowedError(f"No slot of this repository opens with a {what}.")
     raise NotAllowedError(f"The {what} is wrong.", untouched="Nothing was changed.")
+
+
+def _read(name: str, data: bytes, repository: bytes) -> PassphraseSlot | RecoverySlot:
+    try:
+        slot = decode_slot(data)
+    except FormatError as error:
+        raise IntegrityError(f"Key slot {name!r} is damaged: {error.message}") from error
+    if slot.slot != name or slot.repository != repository.hex():
+        raise IntegrityError(f"Key slot {name!r} belongs to another slot or repository.")
+    return slot
 
 
 def open_slot(data: bytes, secret: Secret, *, repository: bytes, fingerprint: bytes) -> RepositoryKeys:
@@ -136,7 +149,7 @@ def open_slot(data: bytes, secret: Secret, *, repository: bytes, fingerprint: by
 def _open(slot: PassphraseSlot | RecoverySlot, secret: Secret, repository: bytes, fingerprint: bytes) -> RepositoryKeys:
     if slot.epoch != 0:
         raise UnsupportedFormatError(
-            "The keys of this repository were rotated, which this version does not know.",
+            f"Key slot {slot.slot!r} is of key epoch {slot.epoch}: keys were rotated, which this version does not know.",
             hint="Install a newer version of MediaVault.",
         )
     if isinstance(slot, PassphraseSlot):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from mediavault.errors import NotAllowedError, UsageError
+from mediavault.errors import IntegrityError, NotAllowedError, UnsupportedFormatError, UsageError
 from mediavault.formats.config import RepositoryConfig, fingerprint
 from mediavault.formats.slot import check_slot_name
 from mediavault.keys.hierarchy import PlainKeys, RepositoryKeys, plain_keys
@@ -30,7 +30,9 @@ def unlock_slots(
 
     Raises:
         NotAllowedError: nothing opens with it, or there is no slot.
-        IntegrityError: a slot was altered, belongs elsewhere, or has an impossible name.
+        IntegrityError: nothing opens with it, and a slot is damaged, was altered or belongs elsewhere; or a slot has
+            an impossible name.
+        UnsupportedFormatError: nothing opens with it, and a newer version wrote a slot.
     """
     # argon2 and cryptography cost 70 ms, and keys are unlocked once on a computer
     from mediavault.keys.recovery import read_code  # noqa: PLC0415 -- see above
@@ -48,10 +50,12 @@ def unlock_slots(
     mark = fingerprint(config_bytes)
     try:
         return unlock(slots, text, repository=config.repository, fingerprint=mark)
-    except NotAllowedError as wrong:
+    except (NotAllowedError, IntegrityError, UnsupportedFormatError) as wrong:
         try:
             code = read_code(text)
         except UsageError:
+            if not isinstance(wrong, NotAllowedError):
+                raise wrong from None
             raise NotAllowedError(
                 wrong.message,
                 untouched="Nothing was changed.",

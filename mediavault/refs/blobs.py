@@ -130,14 +130,18 @@ def replace_blob(
 
 
 def read_log(backend: Backend, name: str) -> list[bytes]:
-    """Return the former values of a ref, oldest first."""
+    """Return the former values of a ref, oldest first.
+
+    Raises:
+        IntegrityError: an entry is not what its key says.
+    """
     found = []
     for stat in backend.scan(f"{LOGS}{encode_segment(name)}/"):
         seq, _, _ = stat.key.rpartition("/")[2].partition("-")
         if not seq.isdecimal():
             raise IntegrityError(f"The log of {name} holds {stat.key!r}, which is no entry.")
         found.append((int(seq), stat.key))
-    return [backend.get(key).data for _, key in sorted(found)]
+    return [_log_entry(backend, name, key) for _, key in sorted(found)]
 
 
 def moved(name: str) -> RefMovedError:
@@ -184,6 +188,18 @@ def _keep_in_log(backend: Backend, former: RefBlob) -> None:
             continue
         return
     raise _stuck(backend, former.name)
+
+
+def _log_entry(backend: Backend, name: str, key: str) -> bytes:
+    """Return a former value, checked against its key: without a MAC nothing else would show a flipped bit."""
+    value_bytes = backend.get(key).data
+    try:
+        right = log_key(name, value_bytes) == key
+    except FormatError:
+        right = False
+    if not right:
+        raise IntegrityError(f"The log of {name} is damaged: {key} is not what its name says.")
+    return value_bytes
 
 
 def _stuck(backend: Backend, name: str) -> StorageError:

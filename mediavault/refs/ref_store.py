@@ -12,6 +12,7 @@ from mediavault.refs.blobs import (
     RefBlob,
     ensure_blob,
     list_blobs,
+    log_key,
     moved,
     placeholder,
     read_blob,
@@ -93,6 +94,17 @@ class RefStore:
             IntegrityError: one is damaged, not authentic, or belongs to another name or repository.
         """
         return [check_value(self._repository, self._signer, name, data) for data in read_log(self._backend, name)]
+
+    def just_made(self, state: RefState) -> bool:
+        """Say whether a ref points where it was first made to point, and was never moved since."""
+        if state.value is None or state.target is None:
+            return False
+        former = self.log(state.name)
+        return state.value.seq == 1 or (bool(former) and former[-1].target is None)
+
+    def forget(self, former: RefValue) -> None:
+        """Remove a former value from its ref's log; no error when it is not there."""
+        self._backend.delete(log_key(former.name, encode_ref_value(former)))
 
     def _state(self, blob: RefBlob) -> RefState:
         value = check_value(self._repository, self._signer, blob.name, blob.value_bytes)

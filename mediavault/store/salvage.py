@@ -32,6 +32,7 @@ from mediavault.store.index import ObjectIndex
 from mediavault.store.keys import MAX_PACK_ROWS, pack_key
 from mediavault.store.pack_table import PackTable, read_pack_table
 from mediavault.store.pack_writer import CLASSES, JOURNAL, SPOOL, new_locked_file, write_whole
+from mediavault_backends import fsio
 from mediavault_backends.api import Absent, Backend, FileSource
 from mediavault_backends.errors import NotFoundError
 
@@ -66,6 +67,8 @@ def salvage(backend: Backend, index: ObjectIndex, spool: Path, *, plain: bool | 
         return Salvaged(0, 0, 0)
     with _dead_files(spool, JOURNAL) as journals, _dead_files(spool, SPOOL) as spools:
         if journals:
+            # What a dead writer named without syncing is there for all to see, and gone after a power cut.
+            fsio.sync_filesystem(spool)
             index.refresh()
             for _, fd in journals:
                 rows.update(_put_but_not_indexed(backend, index, fd))
@@ -80,6 +83,15 @@ def salvage(backend: Backend, index: ObjectIndex, spool: Path, *, plain: bool | 
                 path.unlink(missing_ok=True)
     found = [row.length for table in rows.values() for row in table]
     return Salvaged(len(found), sum(found), len(rows))
+
+
+def unsettled_packs(spool: Path) -> frozenset[ObjectId]:
+    """Return the packs that a salvage will look at: writers put them, or were about to, and perhaps did not index them."""
+    found: set[ObjectId] = set()
+    for path in spool.glob("*" + JOURNAL):
+        names = path.read_bytes()
+        found.update(names[at : at + ID_BYTES] for at in range(0, len(names) - ID_BYTES + 1, ID_BYTES))
+    return frozenset(found)
 
 
 @contextmanager
