@@ -72,7 +72,7 @@ def made(root: Path, many: bool) -> tuple[Project, ObjectId, ObjectId, Files]:
 
 def steps_of_a_whole_run(root: Path, many: bool) -> list[fsio.Step]:
     project, old, new, _ = made(root, many)
-    with cut_before(1 << 30) as steps:
+    with project, cut_before(1 << 30) as steps:
         project.switch(old, new, head="other")
     return steps
 
@@ -171,6 +171,7 @@ def test_a_pull_moves_its_ref_whenever_it_was_stopped(tmp_path: Path) -> None:
         with cut_before(number) as steps, suppress(PowerCut):
             run_checkout(plan, project.layout, project.stage, project.reader, intent, finish=moved.append)
         if len(steps) < number:
+            project.close()
             break
         recover(project.layout, moved.append)
         assert project.working() == (new_files if moved else OLD)
