@@ -10,13 +10,15 @@ UV := uv==0.13.8
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup check test bench lock clean FORCE
+.PHONY: help run setup check test deep bench docs lock clean FORCE
 
 help:
 	@echo 'make run     set up, then run the main job on a sample media project'
 	@echo 'make test    set up, then run every test that needs only Python packages'
 	@echo 'make check   lint, format, types, import rules, and the coverage of the last `make test`'
+	@echo 'make deep    the whole sweeps of which `make test` takes samples; about an hour'
 	@echo 'make bench   measure beside cp, git-lfs, borg and restic; writes benchmarks/RESULTS.md'
+	@echo 'make docs    write docs/cli.md from the commands'
 	@echo 'make setup   only create $(VENV)'
 	@echo 'make lock    choose dependency versions anew and write requirements/'
 	@echo 'make clean   remove everything that make made'
@@ -55,6 +57,12 @@ check: setup
 	$(BIN)/lint-imports
 	@test -f .coverage || { echo 'No coverage was measured here yet: run make test first.' >&2; exit 1; }
 	$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR)
+
+deep: setup
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m deep --timeout 14400 $(PYTEST_ARGS)
+
+docs: setup
+	$(BIN)/python -m mediavault.cli.document docs/cli.md
 
 bench: setup
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

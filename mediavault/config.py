@@ -19,6 +19,7 @@ SYSTEM_FILE: Final = Path("/etc/mediagit") / FILE_NAME
 
 Count = Annotated[int, Meta(ge=0, le=1024)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Days = Annotated[int, Meta(ge=0, le=36_500)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Level = Annotated[int, Meta(ge=1, le=19)]
 Size = Annotated[int, Meta(ge=1 << 20, le=256 << 20)]
@@ -42,6 +43,13 @@ class Core(_Table, frozen=True):
     compression_level: Level = 1
     padding: bool = True
     workers: Count = 0
+
+
+class Collection(_Table, frozen=True):
+    """How long `gc` keeps what no branch or tag leads to, in days: former states of branches, and what was just stored."""
+
+    keep_days: Days = 30
+    grace_days: Days = 14
 
 
 class KeyStorage(_Table, frozen=True):
@@ -111,6 +119,7 @@ class Settings(_Table, frozen=True):
 
     user: User = User()
     core: Core = Core()
+    gc: Collection = Collection()
     keys: KeyStorage = KeyStorage()
     remote: dict[str, RemoteSettings] = {}
     branch: dict[str, BranchSettings] = {}
@@ -149,7 +158,7 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "MEDIAGIT_PORT": ("server.port",),
     "MEDIAGIT_API_KEY": ("server.api_key", "network.api_key"),
 }
-_OTHER_VARIABLES: Final = frozenset({"MEDIAGIT_HOME", "MEDIAGIT_PASSPHRASE"})
+_OTHER_VARIABLES: Final = frozenset({"MEDIAGIT_EDITOR", "MEDIAGIT_HOME", "MEDIAGIT_PAGER", "MEDIAGIT_PASSPHRASE"})
 _UNITS: Final = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
@@ -237,10 +246,16 @@ def convert_value(key: str, value: object, *, text: bool) -> object:
     try:
         return msgspec.convert(value, known.type, strict=not text)
     except msgspec.ValidationError as error:
-        shown = "The value" if is_secret(key) else f"{value!r}"
         raise ConfigError(
-            f"{shown} does not fit the setting {key}: {error}.", untouched="Nothing was changed."
+            f"{_shown(key, value)} does not fit the setting {key}: {error}.", untouched="Nothing was changed."
         ) from None
+
+
+def _shown(key: str, value: object) -> str:
+    try:
+        return "The value" if is_secret(key) else repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        return "The value"
 
 
 def user_folder(environ: Mapping[str, str]) -> Path:
@@ -320,9 +335,12 @@ def parse_text(text: str) -> Iterator[tuple[str, object]]:
 
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        settings = list(_flatten(table))
+    except RecursionError:
+        raise ConfigError("Not valid TOML: tables or lists are nested too deep.") from None
+    except ValueError as error:  # also a number of more digits than Python reads
         raise ConfigError(f"Not valid TOML: {error}.") from None
-    for key, value in _flatten(table):
+    for key, value in settings:
         yield key, convert_value(key, value, text=False)
 
 

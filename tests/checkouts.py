@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from blake3 import blake3
 
@@ -63,6 +63,16 @@ class Project:
         self.reader = ObjectReader(self.frames, self.codec)
         self.rules = IgnoreRules(root)
         self._spool = root / ".mediagit" / "spool"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the stage's file: from Python 3.13 on, a connection that is only dropped warns."""
+        self.stage.close()
 
     def writer(self) -> PackWriter:
         return PackWriter(self.backend, self.frames.index, self._spool, plain=True)

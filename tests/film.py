@@ -22,6 +22,12 @@ class Film:
         self, *arguments: str | Path, exit_code: int = 0, cwd: Path | None = None, env: dict[str, str] | None = None
     ) -> str:
         """Run a command; return its stdout, or its stderr where it is to fail. `errors` and `output` hold both either way."""
+        code = self.attempt(*arguments, cwd=cwd, env=env)
+        assert code == exit_code, f"{arguments} exited {code}, not {exit_code}\n{self.output}\n{self.errors}"
+        return self.errors if exit_code else self.output
+
+    def attempt(self, *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> int:
+        """Run a command, however it ends; return its exit code."""
         out, err = io.StringIO(), io.StringIO()
         before = Path.cwd()
         with (
@@ -35,9 +41,8 @@ class Film:
             finally:
                 os.chdir(before)
         self.errors, self.output = err.getvalue(), out.getvalue()
-        assert code == exit_code, f"{arguments} exited {code}, not {exit_code}\n{out.getvalue()}\n{self.errors}"
         assert "Traceback" not in self.errors, self.errors
-        return self.errors if exit_code else out.getvalue()
+        return code
 
     def json(self, *arguments: str | Path, **options: Any) -> Any:
         """Run a command and return its document."""

@@ -46,13 +46,17 @@ GROUPS: Final[dict[str, dict[str, str]]] = {
     },
     "Look after": {
         "verify": "Check that everything stored is intact",
+        "gc": "Free the space of what is needed no more",
         "stats": "Show how much is stored and saved",
         "key": "Passphrases and the recovery code",
         "config": "Show and change settings",
+        "completion": "Let the Tab key complete verbs and names",
         "version": "Show the version and what it runs on",
     },
 }
 VERBS: Final[dict[str, str]] = {verb: words for group in GROUPS.values() for verb, words in group.items()}
+COMPLETE: Final = "__complete"
+"""What a shell's completion script calls; see `mediavault.cli.complete`."""
 _GLOBAL_HINT: Final = "Flags before the verb are -C DIR, --debug, --version and --help."
 
 
@@ -87,6 +91,10 @@ def _answer(rest: list[str], console: Console, *, debug: bool) -> int:
     if rest[0] == "--version":
         sys.stdout.write(f"mediagit {VERSION}\n")
         return ExitCode.OK
+    if rest[0] == COMPLETE:
+        from mediavault.cli.complete import answer  # noqa: PLC0415 -- only a shell asks
+
+        return answer(rest[1:], os.environ)
     return _run_verb(rest[0], rest[1:], console, debug=debug)
 
 
@@ -129,7 +137,7 @@ def overview() -> str:
     lines = ["MediaVault keeps every version of large media files.", "", "mediagit [-C DIR] [--debug] VERB [FLAGS] ..."]
     for group, verbs in GROUPS.items():
         lines += ["", f"{group}:"]
-        lines += [f"  {verb:<9}{words}" for verb, words in verbs.items()]
+        lines += [f"  {verb:<12}{words}" for verb, words in verbs.items()]
     lines += ["", "`mediagit VERB --help` explains one. After a verb: --json, --quiet, --no-color.", ""]
     return "\n".join(lines)
 
@@ -168,8 +176,21 @@ def load(verb: str) -> Any:
 
     module = importlib.import_module(f"mediavault.cli.commands.{verb}")
     command: Any = typer.main.get_command(module.app)
+    _name_values(command)
     _add_shared_flags(command)
     return command
+
+
+def _name_values(command: Any) -> None:
+    """Show what a flag or argument takes in capitals, where its module does not say it."""
+    for parameter in command.params:
+        name = parameter.name.upper().replace("_", "-")
+        if parameter.metavar or getattr(parameter, "is_flag", False):
+            continue
+        optional = parameter.param_type_name == "argument" and not parameter.required
+        parameter.metavar = f"[{name}]" if optional else name
+    for child in getattr(command, "commands", {}).values():
+        _name_values(child)
 
 
 def _add_shared_flags(command: Any) -> None:

@@ -1,36 +1,28 @@
 """Composition root of the command line: opens what a verb needs from the folder, the environment and the user's files."""
 
-import os
-import pwd
+import shlex
+import shutil
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
+from mediavault import compose
+from mediavault.cli.pager import Pager
 from mediavault.cli.text import printable
 from mediavault.cli.verb import Invocation
-from mediavault.config import FILE_NAME, LoadedSettings, Settings, load_settings, user_folder
-from mediavault.errors import IntegrityError, NotAllowedError, UsageError
-from mediavault.formats.config import RepositoryConfig, decode_config, fingerprint
-from mediavault.keys.hierarchy import PlainKeys, RepositoryKeys
+from mediavault.config import FILE_NAME, LoadedSettings, Settings, user_folder
+from mediavault.errors import ConfigError, NeedsDecisionError, NotAllowedError, UsageError
 from mediavault.keys.keystore import KeyStore
-from mediavault.model.objects import Moment, Person
-from mediavault.ops.create import CONFIG
-from mediavault.ops.repository import Repository, locked
+from mediavault.ops.repository import Repository, locked, uncollected
 from mediavault.ops.staging import opened_stage
-from mediavault.ops.unlock import SLOTS, known_keys, unlock_slots
 from mediavault.workspace.layout import Layout
 from mediavault.workspace.paths import repository_path
 from mediavault.workspace.stage import Stage
-from mediavault_backends.api import Backend
-from mediavault_backends.errors import NotFoundError
-from mediavault_backends.local import LocalBackend
 
-_MAX_TEXT: Final = 1000
-"""Bytes of a person's name or address that a commit takes."""
+if TYPE_CHECKING:
+    from mediavault.ops.clone import ClonePlan, CloneReport
 
 
 def here() -> Path:
@@ -49,7 +41,7 @@ def find_layout() -> Layout:
 
 def settings_of(invocation: Invocation, layout: Layout | None) -> LoadedSettings:
     """Read all settings."""
-    return load_settings(invocation.environ, repository=layout.settings_file if layout else None)
+    return compose.settings_of(invocation.environ, layout)
 
 
 def user_settings_file(invocation: Invocation) -> Path:
@@ -59,12 +51,41 @@ def user_settings_file(invocation: Invocation) -> Path:
 
 def key_store(invocation: Invocation, settings: Settings) -> KeyStore:
     """Return where this user's keys are kept."""
-    return KeyStore(user_folder(invocation.environ) / "keys", settings.keys.store)
+    return compose.key_store(invocation.environ, settings)
 
 
-def local_backend(layout: Layout) -> Backend:
-    """Return the store inside a checkout's private folder."""
-    return LocalBackend(layout.store)
+def editor_of(invocation: Invocation) -> list[str] | None:
+    """Return the command line of the user's editor: MEDIAGIT_EDITOR, VISUAL, EDITOR, or what is installed; None for none.
+
+    Raises:
+        ConfigError: the setting is no command line.
+    """
+    environ = invocation.environ
+    name = next((name for name in ("MEDIAGIT_EDITOR", "VISUAL", "EDITOR") if environ.get(name)), "")
+    if not name:
+        found = next((program for program in ("nano", "vi") if shutil.which(program)), None)
+        return [found] if found else None
+    try:
+        return shlex.split(environ[name]) or None
+    except ValueError as error:
+        raise ConfigError(f"{name} is no command line: {error}.", untouched="Nothing was changed.") from None
+
+
+def pager_of(invocation: Invocation) -> Pager | None:
+    """Return the program that long output is read with: MEDIAGIT_PAGER, PAGER or less; None for `cat` or an empty one.
+
+    Raises:
+        ConfigError: the setting is no command line.
+    """
+    environ = invocation.environ
+    name = next((name for name in ("MEDIAGIT_PAGER", "PAGER") if name in environ), "")
+    try:
+        command = shlex.split(environ[name]) if name else ["less"]
+    except ValueError as error:
+        raise ConfigError(f"{name} is no command line: {error}.", untouched="Nothing was changed.") from None
+    if command in ([], ["cat"]) or environ.get("TERM") == "dumb":
+        return None
+    return Pager(command, {"LESS": "FRX", "LV": "-c", **environ}, chosen=bool(name))
 
 
 def open_repository(invocation: Invocation, layout: Layout, *, passphrase_file: Path | None = None) -> Repository:
@@ -74,81 +95,38 @@ def open_repository(invocation: Invocation, layout: Layout, *, passphrase_file: 
         IntegrityError: its config is missing or damaged.
         NotAllowedError: it is locked and the passphrase is wrong or missing.
     """
-    settings = settings_of(invocation, layout).settings
-    backend = local_backend(layout)
-    config_bytes = read_config(backend)
-    config = decode_config(config_bytes)
-    keys = _keys(invocation, settings, backend, config, config_bytes, passphrase_file=passphrase_file)
-    return Repository(layout, settings, config, config_bytes, keys, backend)
+    return compose.open_repository(invocation.environ, layout, _asker(invocation, passphrase_file))
 
 
-def read_config(backend: Backend) -> bytes:
-    """Return the exact bytes of a store's config.
-
-    Raises:
-        IntegrityError: there is none.
-    """
-    try:
-        return backend.get(CONFIG).data
-    except NotFoundError as error:
-        raise IntegrityError(
-            "The repository's config is missing.",
-            untouched="Nothing was changed.",
-            hint="Clone the repository anew; every clone has the same config.",
-        ) from error
-
-
-def _keys(
+def clone_repository(
     invocation: Invocation,
-    settings: Settings,
-    backend: Backend,
-    config: RepositoryConfig,
-    config_bytes: bytes,
+    url: str,
+    root: Path,
     *,
+    encrypted: bool,
+    branch: str | None,
     passphrase_file: Path | None,
-) -> RepositoryKeys | PlainKeys:
-    store = key_store(invocation, settings)
-    keys = known_keys(config, config_bytes, store)
-    if keys is not None:
-        return keys
-    slots = read_slots(backend)
-    unlocked = unlock_slots(
-        config, config_bytes, slots, lambda: ask_passphrase(invocation, passphrase_file, "Passphrase: ")
-    )
-    store.save(config.repository, unlocked.epochs, fingerprint(config_bytes))
-    return unlocked
-
-
-def unlock_for_clone(
-    invocation: Invocation,
-    settings: Settings,
-    config: RepositoryConfig,
-    config_bytes: bytes,
-    *,
-    slots: Mapping[str, bytes],
-    passphrase_file: Path | None,
-) -> None:
-    """Make sure that this computer knows a repository's key before anything of it is copied.
+) -> tuple["ClonePlan", "CloneReport"]:
+    """Copy a repository from a server into a folder; see `mediavault.compose.clone_repository`.
 
     A passphrase that was given is checked even where the key is known; nobody is asked for one then.
-
-    Raises:
-        NotAllowedError: the passphrase is wrong or missing.
     """
-    store = key_store(invocation, settings)
-    given = passphrase_file is not None or bool(invocation.environ.get("MEDIAGIT_PASSPHRASE"))
-    if known_keys(config, config_bytes, store) is not None and (config.suite == 0 or not given):
-        return
-    unlocked = unlock_slots(
-        config, config_bytes, slots, lambda: ask_passphrase(invocation, passphrase_file, "Passphrase: ")
+    return compose.clone_repository(
+        invocation.environ,
+        url,
+        root,
+        encrypted=encrypted,
+        branch=branch,
+        ask=_asker(invocation, passphrase_file),
+        given=passphrase_file is not None or bool(invocation.environ.get("MEDIAGIT_PASSPHRASE")),
+        progress=invocation.console.progress(),
+        remark=invocation.console.warn,
     )
-    store.save(config.repository, unlocked.epochs, fingerprint(config_bytes))
 
 
-def read_slots(backend: Backend) -> dict[str, bytes]:
-    """Return all key slots of a store by name."""
-    keys = [stat.key for stat in backend.scan(SLOTS)]
-    return {key.removeprefix(SLOTS): backend.get(key).data for key in keys if "/" not in key.removeprefix(SLOTS)}
+def _asker(invocation: Invocation, passphrase_file: Path | None) -> Callable[[], str]:
+    """Return what gets the passphrase when it is needed."""
+    return lambda: ask_passphrase(invocation, passphrase_file, "Passphrase: ")
 
 
 @contextmanager
@@ -168,12 +146,35 @@ def writing(invocation: Invocation, *, passphrase_file: Path | None = None) -> I
 
     Raises:
         RepositoryBusyError: another process works in it.
+        NeedsDecisionError: an interrupted clone is to be finished first.
     """
     layout = find_layout()
+    _refuse_unfinished(layout)
     with locked(layout):
         repository = recovered(invocation, layout, passphrase_file)
         with opened_stage(repository, invocation.console.warn) as stage:
             yield repository, stage
+
+
+def _refuse_unfinished(layout: Layout) -> None:
+    """Keep others out of a clone whose files are still to come: to them they would look deleted."""
+    if layout.clone_marker.exists():
+        raise NeedsDecisionError(
+            "This clone is not finished: its files are still to come.",
+            untouched="Nothing was changed.",
+            hint="Run the same `mediagit clone` again, which continues it.",
+        )
+
+
+@contextmanager
+def transferring(invocation: Invocation, *, passphrase_file: Path | None = None) -> Iterator[Repository]:
+    """Open the repository around the current folder to send or receive objects, beside verbs that change it.
+
+    Raises:
+        RepositoryBusyError: `gc` removes objects now.
+    """
+    with uncollected(find_layout()), reading(invocation, passphrase_file=passphrase_file) as repository:
+        yield repository
 
 
 @contextmanager
@@ -185,16 +186,9 @@ def stage_of(invocation: Invocation, repository: Repository) -> Iterator[Stage]:
 
 def recovered(invocation: Invocation, layout: Layout, passphrase_file: Path | None) -> Repository:
     """Open a repository after finishing what an earlier command left half done, and say so."""
-    if not layout.checkout.exists():
-        return open_repository(invocation, layout, passphrase_file=passphrase_file)
-    # Only after a crash are these needed.
-    from mediavault.ops.checkout import mover  # noqa: PLC0415 -- see above
-    from mediavault.workspace.materialise import recover  # noqa: PLC0415 -- see above
-
-    report = recover(layout)
-    repository = open_repository(invocation, layout, passphrase_file=passphrase_file)
-    if report is not None and report.pending is not None:
-        report = recover(layout, finish=mover(repository, now().seconds)) or report
+    repository, report = compose.recovered(
+        layout, lambda: open_repository(invocation, layout, passphrase_file=passphrase_file)
+    )
     if report is not None:
         verb = report.verb or "checkout"
         words = "was finished now: your files are the new ones" if report.finished else "had not changed any file yet"
@@ -211,44 +205,6 @@ def paths_of(layout: Layout, arguments: Sequence[str]) -> list[str]:
         UsageError: one is outside of it.
     """
     return [repository_path(layout.root, here(), argument) for argument in arguments]
-
-
-def now() -> Moment:
-    """Return the time, with this computer's zone."""
-    seconds = int(time.time())
-    offset = datetime.fromtimestamp(seconds, tz=UTC).astimezone().utcoffset()
-    return Moment(seconds, int(offset.total_seconds() // 60) if offset else 0)
-
-
-def utc_text(moment: Moment) -> str:
-    """Return a time as RFC 3339 in UTC, whole seconds."""
-    return datetime.fromtimestamp(moment.seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def author(settings: Settings) -> Person:
-    """Return who commits: as configured, else the system's user."""
-    name = _clean(settings.user.name) or _clean(_system_name()) or "unknown"
-    email = _clean(settings.user.email) or _clean(f"{_login()}@{os.uname().nodename or 'localhost'}")
-    return Person(name, email)
-
-
-def _login() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"user{os.getuid()}"
-
-
-def _system_name() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_gecos.partition(",")[0] or _login()
-    except KeyError:
-        return _login()
-
-
-def _clean(text: str) -> str:
-    kept = "".join(c for c in text if c.isprintable()).strip()
-    return kept.encode(errors="ignore")[:_MAX_TEXT].decode(errors="ignore").strip()
 
 
 def ask_passphrase(invocation: Invocation, file: Path | None, prompt: str, *, twice: bool = False) -> str:

@@ -9,6 +9,7 @@ from mediavault.codecs.probe import worth_trying
 from mediavault.codecs.seal import FrameSealer
 from mediavault.errors import FormatError, IntegrityError
 from mediavault.formats.frame import MAX_CHUNK_RAW, Frame
+from mediavault.formats.metadata import decode_commit
 from mediavault.formats.payload import Codec, decode_payload, payload_parts
 from mediavault.model.ids import Kind, Link, Namer, ObjectId
 
@@ -107,6 +108,22 @@ class ObjectCodec:
             named = self._namer.metadata(kind, header.links, raw)
         if named != expected:
             raise IntegrityError(f"Object {expected.hex()} holds other content than its id says.")
+        return raw
+
+    def verify(self, frame: Frame, expected: ObjectId, kind: Kind) -> bytes | memoryview:
+        """Open an object that is to be stored or judged; checks also what stands in clear and is no part of the id.
+
+        Raises:
+            IntegrityError: the frame does not hold the object `expected` of this kind, or a commit's generation is
+                not the one that its author wrote.
+            NotAllowedError: the key of its epoch is not known here.
+        """
+        raw = self.open(frame, expected, kind)
+        if kind is Kind.COMMIT:
+            try:
+                decode_commit(frame.header.links, bytes(raw), frame.header.generation)
+            except FormatError as error:
+                raise IntegrityError(f"Commit {expected.hex()} is damaged. {error.message}") from error
         return raw
 
     def _seal(

@@ -12,6 +12,8 @@ from mediavault.ops.revisions import resolve
 from mediavault.ops.settings import change_settings
 from mediavault.refs.ref_store import RefState
 from mediavault.store.ancestry import is_ancestor
+from mediavault.workspace.layout import Layout
+from mediavault_backends import fsio
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +155,25 @@ def rename_branch(repository: Repository, old: str | None, new: str, now: int) -
     """
     layout = repository.layout
     current = layout.read_head().branch
+    stopped = _stopped_rename(layout)
     name = old if old is not None else current
+    if old is None and stopped is not None and stopped[1] == new == current:
+        name = stopped[0]
     if name is None:
-        raise UsageError("On no branch.", untouched="Nothing was changed.", hint="Name the branch to rename.")
+        raise UsageError(
+            "No branch is checked out.",
+            untouched="Nothing was changed.",
+            hint="Name the branch to rename: mediagit branch -m OLD NEW",
+        )
     check_ref_name(f"heads/{name}")
     state = repository.refs.read(f"heads/{name}")
     if state.target is None and name != current:
         raise _unknown(name)
-    free = _free(repository, new, force=False)
-    # The new name first and the old one's end last: stopped in between, there are two names, and nothing is lost.
-    if state.target is not None:
+    # The new name first and the old one's end last: stopped in between, there are two names, and the next try goes on.
+    goes_on = stopped == (name, new) and repository.refs.read(f"heads/{new}").target == state.target
+    free = _free(repository, new, force=goes_on)
+    fsio.write_atomic(layout.renaming, f"{name}\n{new}\n".encode())
+    if state.target is not None and free.target is None:
         repository.refs.move(free, state.target, now)
     follows = repository.settings.branch.get(name)
     if follows is not None:
@@ -179,8 +190,18 @@ def rename_branch(repository: Repository, old: str | None, new: str, now: int) -
         layout.write_head(branch=new)
     if state.target is not None:
         repository.refs.move(state, None, now)
+    fsio.remove(layout.renaming)
     commit = state.target.id if state.target else None
     return BranchMove(new, commit, commit, name)
+
+
+def _stopped_rename(layout: Layout) -> tuple[str, str] | None:
+    """Return the old and the new name of a rename that did not come to its end."""
+    try:
+        old, new = layout.renaming.read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, ValueError):
+        return None
+    return old, new
 
 
 def delete_branches(
@@ -201,7 +222,8 @@ def delete_branches(
     doomed = [_doomed(repository, name, force=force) for name in dict.fromkeys(names)]
     moves = []
     for name, state in doomed:
-        repository.refs.move(state, None, now)
+        if state.target is not None:
+            repository.refs.move(state, None, now)
         if name in repository.settings.branch:
             change_settings(
                 repository.layout.settings_file, {f"branch.{name}.remote": None, f"branch.{name}.merge": None}
@@ -220,10 +242,12 @@ def _doomed(repository: Repository, name: str, *, force: bool) -> tuple[str, Ref
             hint="Change to another branch first with `mediagit switch`.",
         )
     if state.target is None:
+        if name in repository.settings.branch:  # a deletion that was stopped has left what the branch followed
+            return name, state
         raise _unknown(name)
     if not force and not _is_merged(repository, name, state.target.id):
         raise NeedsDecisionError(
-            f"{name} has commits that are neither in HEAD nor in a branch that it follows.",
+            f"{name} has commits that neither the branch you are on nor the one that {name} follows has.",
             untouched="Nothing was deleted.",
             hint=f"`mediagit branch -D {name}` deletes it all the same.",
         )

@@ -124,13 +124,18 @@ def _is_begun(layout: Layout) -> bool:
     return layout.head.exists() or (layout.store / CONFIG).exists()
 
 
+def is_unfinished_clone(layout: Layout) -> bool:
+    """Say whether a repository is what an interrupted clone left."""
+    return layout.clone_marker.exists()
+
+
 def begin(plan: ClonePlan) -> None:
     """Make the folder and mark it as an unfinished clone. May be repeated."""
     fsio.make_folders(plan.root)
     if not plan.resumed:
         plan.layout.create()
         marker = msgspec.msgpack.encode(_Marker(plan.url, plan.config_bytes))
-        fsio.write_atomic(_marker_path(plan.layout), marker)
+        fsio.write_atomic(plan.layout.clone_marker, marker)
 
 
 def prepare(plan: ClonePlan, backend: Backend, slots: dict[str, bytes]) -> None:
@@ -183,7 +188,7 @@ def run_clone(
     layout.write_head(branch=name)
     plan = plan_move(repository, stage, commit, base=None)
     report = run_move(repository, stage, plan, Intent("clone"), now=now, progress=progress)
-    fsio.remove(_marker_path(layout))
+    fsio.remove(layout.clone_marker)
     return CloneReport(fetched, name, commit, report.written, report.bytes_written, report.left)
 
 
@@ -206,12 +211,8 @@ def _choose(repository: Repository, branch: str | None) -> tuple[str, ObjectId |
     return name, found.get(name)
 
 
-def _marker_path(layout: Layout) -> Path:
-    return layout.folder / "clone"
-
-
 def _read_marker(layout: Layout) -> _Marker | None:
     try:
-        return msgspec.msgpack.decode(_marker_path(layout).read_bytes(), type=_Marker)
-    except (OSError, msgspec.DecodeError):
+        return msgspec.msgpack.decode(layout.clone_marker.read_bytes(), type=_Marker)
+    except (OSError, msgspec.DecodeError, RecursionError):
         return None

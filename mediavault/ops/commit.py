@@ -1,17 +1,18 @@
 """Makes a commit of what is staged: trees, then the commit, then the ref."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mediavault.errors import MediaVaultError, UsageError
 from mediavault.model.ids import Kind, Link, ObjectId
-from mediavault.model.objects import Commit, Moment, Person
+from mediavault.model.objects import Commit, Moment, Person, TreeEntry
 from mediavault.objects.nodes import NodeWriter
+from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
 from mediavault.refs.ref_store import RefState
 from mediavault.workspace.stage import Stage
 from mediavault.workspace.status import Change, staged_changes
-from mediavault.workspace.trees import build_tree
+from mediavault.workspace.trees import BuiltTree, build_tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,9 @@ def plan_commit(
     return CommitPlan(state, parents, replaced, changes, message.strip())
 
 
-def run_commit(repository: Repository, stage: Stage, plan: CommitPlan, author: Person, now: Moment) -> CommitReport:
+def run_commit(
+    repository: Repository, stage: Stage, plan: CommitPlan, author: Person, now: Moment, *, progress: Progress
+) -> CommitReport:
     """Write the trees and the commit, then move the branch.
 
     The caller holds the repository's lock.
@@ -93,7 +96,7 @@ def run_commit(repository: Repository, stage: Stage, plan: CommitPlan, author: P
     generation = 1 + max((repository.frames.read(parent).header.generation for parent in plan.parents), default=0)
     with repository.writer() as writer:
         nodes = NodeWriter(repository.codec, repository.splitter, repository.frames, writer)
-        built = build_tree(stage, nodes.tree, repository.frames.has)
+        built = _built(stage, nodes, repository, progress)
         commit = Commit(
             tree=built.root,
             parents=plan.parents,
@@ -114,3 +117,19 @@ def run_commit(repository: Repository, stage: Stage, plan: CommitPlan, author: P
         repository.refs.move(plan.branch, Link(Kind.COMMIT, oid), now.seconds)
         branch = plan.branch.name.removeprefix("heads/")
     return CommitReport(oid, branch, plan.parents, plan.message, plan.changes, not plan.parents)
+
+
+def _built(stage: Stage, nodes: NodeWriter, repository: Repository, progress: Progress) -> BuiltTree:
+    """Write the trees of what is staged."""
+
+    def write(entries: Iterable[TreeEntry]) -> ObjectId:
+        listed = list(entries)
+        oid = nodes.tree(listed)
+        progress.advance(len(listed))
+        return oid
+
+    progress.start(None, "names", "Writing folders")
+    try:
+        return build_tree(stage, write, repository.frames.has)
+    finally:
+        progress.done()

@@ -110,6 +110,7 @@ def settle(temporary: Path, root: Path) -> None:
         UsageError: another process was quicker.
     """
     target = root / PRIVATE_FOLDER
+    fsio.announce("rename", target)
     try:
         os.rename(temporary, target)  # noqa: PTH104 -- Path.rename replaces what is there on some systems
     except OSError as error:

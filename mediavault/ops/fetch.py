@@ -47,13 +47,12 @@ def run_fetch(repository: Repository, name: str, remote: Remote, now: int, progr
     """
     layout = repository.layout
     before = remote.traffic
-    if remote.config() is None:
+    if not check_same_repository(remote, repository.config_bytes):
         raise NotFoundError(
             f"There is no repository at {remote.url}.",
             untouched="Nothing was changed.",
             hint=f"`mediagit push -u {name} BRANCH` makes it.",
         )
-    check_same_repository(remote, repository.config_bytes)
     local = (*repository.refs.list("heads/"), *repository.refs.list("tags/"), *repository.refs.list("remotes/"))
     haves = [state.target.id for state in local if state.target is not None]
     plan = sync_fetch.plan_fetch(

@@ -25,7 +25,7 @@ def read_observed(layout: Layout, remote: str) -> dict[str, Observed]:
         return _decoder.decode(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise IntegrityError(
             f"{path}, which remembers what was seen of {remote}, is damaged.",
             untouched="Nothing was transferred.",
@@ -47,12 +47,9 @@ def forget_observed(layout: Layout, remote: str) -> None:
         fsio.remove(path)
 
 
-def rename_observed(layout: Layout, old: str, new: str) -> None:
-    """Let what was seen of a remote be known under its new name."""
-    observed = read_observed(layout, old)
-    if observed:
-        write_observed(layout, new, observed)
-    forget_observed(layout, old)
+def copy_observed(layout: Layout, old: str, new: str) -> None:
+    """Let what was seen of a remote be known under another name too."""
+    write_observed(layout, new, read_observed(layout, old))
 
 
 def _path(layout: Layout, remote: str) -> Path:

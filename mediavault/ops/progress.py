@@ -7,7 +7,7 @@ class Progress(Protocol):
     """One piece of work at a time: started, advanced, done."""
 
     def start(self, total: int | None, unit: str, label: str) -> None:
-        """Begin a piece of work.
+        """Begin a piece of work; one that is under way ends.
 
         Args:
             total: the amount of work in units, None where it is not known.
@@ -16,7 +16,7 @@ class Progress(Protocol):
         """
 
     def advance(self, amount: int) -> None:
-        """Tell that `amount` more units are done; cheap, and safe from any thread."""
+        """Tell that `amount` more units are done; cheap, and safe from any thread. Less than 0 takes back."""
 
     def done(self) -> None:
         """End the piece of work; a second call does nothing."""

@@ -74,7 +74,11 @@ def plan_push(
         specs = [f":{name}" for name in refs]
     elif not specs and not (tags and head.branch is None):
         if head.branch is None:
-            raise UsageError("On no branch.", untouched="Nothing was sent.", hint="Name the branch to push.")
+            raise UsageError(
+                "No branch is checked out.",
+                untouched="Nothing was sent.",
+                hint=f"Name the branch to push: mediagit push {remote} BRANCH",
+            )
         follows = repository.settings.branch.get(head.branch)
         there = follows.merge if follows and follows.remote == remote and follows.merge else head.branch
         specs = [f"{head.branch}:{there}"]
@@ -96,14 +100,15 @@ def _update(repository: Repository, remote: str, spec: str, current: str | None,
     if colon and not here:
         name = there if there.startswith(("heads/", "tags/")) else _name_there(repository, remote, there)
         expected = repository.refs.read(_tracking(remote, name)).target if name.startswith("heads/") else ANYTHING
-        return RefUpdate(name, None, force=True, expected=expected if lease else ANYTHING)
+        seen = isinstance(expected, Link)
+        return RefUpdate(name, None, force=True, expected=expected if lease else ANYTHING, seen=seen)
     name, target = _source(repository, current if here == "HEAD" and current else here)
     prefix = name.partition("/")[0]
     wanted = f"{prefix}/{there}" if there else name
     if not lease:
         return RefUpdate(wanted, target)
-    seen = repository.refs.read(_tracking(remote, wanted)).target if prefix == "heads" else ANYTHING
-    return RefUpdate(wanted, target, force=True, expected=seen)
+    last = repository.refs.read(_tracking(remote, wanted)).target if prefix == "heads" else ANYTHING
+    return RefUpdate(wanted, target, force=True, expected=last)
 
 
 def _source(repository: Repository, text: str) -> tuple[str, Link]:
@@ -136,7 +141,7 @@ def _follow(specs: Sequence[str], current: str | None) -> tuple[str, str]:
     here, _, there = specs[0].partition(":") if specs else ("", "", "")
     here = current or here if here == "HEAD" else here
     if len(specs) != 1 or not here:
-        raise UsageError("-u takes one branch.", untouched="Nothing was sent.")
+        raise UsageError("-u takes one branch.", untouched="Nothing was sent.", hint="mediagit push -u origin BRANCH")
     return here, there or here
 
 

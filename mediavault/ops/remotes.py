@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mediavault.config import Settings
 from mediavault.errors import NotFoundError, UsageError
 from mediavault.model.names import check_ref_name
-from mediavault.ops.observed import forget_observed, rename_observed
+from mediavault.ops.observed import copy_observed, forget_observed
 from mediavault.ops.repository import Repository
 from mediavault.ops.settings import change_settings
 from mediavault.workspace.layout import Layout
@@ -62,7 +62,9 @@ def default_remote(settings: Settings, branch: str | None) -> str:
             hint="mediagit remote add origin http://HOST:3000/TEAM/PROJECT",
         )
     raise UsageError(
-        "Which remote?", untouched="Nothing was transferred.", hint=f"One of: {', '.join(settings.remote)}."
+        "This repository has several servers, and the branch follows none of them.",
+        untouched="Nothing was transferred.",
+        hint=f"Name one of: {', '.join(sorted(settings.remote))}.",
     )
 
 
@@ -79,6 +81,7 @@ def add_remote(layout: Layout, settings: Settings, name: str, url: str) -> None:
             untouched="Nothing was changed.",
             hint=f"`mediagit remote set-url {name} {url}` changes its address.",
         )
+    forget_observed(layout, name)  # of a remote of this name whose removal was stopped
     change_settings(layout.settings_file, {f"remote.{name}.url": url})
 
 
@@ -130,8 +133,10 @@ def rename_remote(repository: Repository, old: str, new: str, now: int) -> None:
     for branch, follows in repository.settings.branch.items():
         if follows.remote == old:
             changes[f"branch.{branch}.remote"] = new
+    # In this order: stopped in between, the next try finds the old name, and what was seen there is never forgotten.
+    copy_observed(repository.layout, old, new)
     change_settings(repository.layout.settings_file, changes)
-    rename_observed(repository.layout, old, new)
+    forget_observed(repository.layout, old)
 
 
 def _check_name(name: str) -> None:

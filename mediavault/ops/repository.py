@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mediavault.config import Settings
-from mediavault.errors import NotFoundError, RepositoryBusyError
+from mediavault.errors import MediaVaultError, NotFoundError, RepositoryBusyError, StorageError
 from mediavault.formats.config import RepositoryConfig
 from mediavault.keys.hierarchy import PlainKeys, RepositoryKeys
 from mediavault.model.ids import Kind, Namer, ObjectId
@@ -19,6 +19,7 @@ from mediavault.refs.signing import KeyedSigner, PlainSigner, RefSigner
 from mediavault.store.frames import FrameStore
 from mediavault.store.index import ObjectIndex
 from mediavault.workspace.layout import Layout
+from mediavault_backends import fsio
 from mediavault_backends.api import Backend, Spooling
 from mediavault_backends.fsio import FileLock
 
@@ -172,10 +173,62 @@ def locked(layout: Layout) -> Iterator[None]:
     Raises:
         RepositoryBusyError: another process holds it.
     """
-    lock = FileLock(layout.lock_file)
-    if not lock.acquire(timeout=LOCK_SECONDS):
+    with _held(FileLock(layout.lock_file), "Another mediagit command is working in this repository."):
+        _settle(layout)
+        try:
+            yield
+        except MediaVaultError as error:
+            if not isinstance(error, StorageError):
+                _mark(layout, b"")
+            raise
+        _mark(layout, b"")
+
+
+def _settle(layout: Layout) -> None:
+    """Note that a verb is at work; where the last one died, bring what it left to the disk before it is built upon.
+
+    A process that died before a sync leaves names that everyone sees and that a power cut would still take back.
+    """
+    with suppress(FileNotFoundError):
+        if layout.lock_file.stat().st_size:
+            fsio.sync_filesystem(layout.folder)
+    _mark(layout, b"1")
+
+
+def _mark(layout: Layout, data: bytes) -> None:
+    with suppress(OSError):  # a full disk must not keep anyone from making room
+        layout.lock_file.write_bytes(data)
+
+
+@contextmanager
+def uncollected(layout: Layout) -> Iterator[None]:
+    """Keep `gc` away while objects come or are relied upon; any number of verbs do so beside each other.
+
+    For those that do not hold the lock of `locked`, which keeps `gc` away too.
+
+    Raises:
+        RepositoryBusyError: a `gc` is under way.
+    """
+    with _held(FileLock(layout.collection_lock), "`mediagit gc` is cleaning up this repository.", shared=True):
+        yield
+
+
+@contextmanager
+def collecting(layout: Layout) -> Iterator[None]:
+    """Keep transfers away while objects are removed; the caller holds the lock of `locked` as well.
+
+    Raises:
+        RepositoryBusyError: a transfer is under way.
+    """
+    with _held(FileLock(layout.collection_lock), "A push or fetch is under way in this repository."):
+        yield
+
+
+@contextmanager
+def _held(lock: FileLock, busy: str, *, shared: bool = False) -> Iterator[None]:
+    if not lock.acquire(shared=shared, timeout=LOCK_SECONDS):
         raise RepositoryBusyError(
-            "Another mediagit command is working in this repository.",
+            busy,
             untouched="Nothing was changed.",
             hint="Wait until it has ended, then run this one again.",
         )

@@ -70,9 +70,10 @@ def verify(repository: Repository, progress: Progress, *, quick: bool = False) -
     progress.start(total, "bytes", "Checking")
     try:
         damage = [*check.slots(), *(check.tables(progress) if quick else check.packs(progress))]
+        progress.start(None, "objects", "Following what refs lead to")
         damage += check.refs()
         named = {found.object for found in damage if found.object is not None}
-        damage += [found for found in check.closure() if found.object not in named]
+        damage += [found for found in check.closure(progress) if found.object not in named]
     finally:
         progress.done()
     return VerifyReport(
@@ -160,7 +161,7 @@ class _Check:
     def _judge(self, frame: Frame) -> str:
         header = frame.header
         try:
-            self._repository.codec.open(frame, header.id, header.kind)
+            self._repository.codec.verify(frame, header.id, header.kind)
         except MediaVaultError as error:
             return error.message
         return ""
@@ -209,7 +210,7 @@ class _Check:
             if head is not None:
                 self._tips.append(Link(Kind.COMMIT, head))
 
-    def closure(self) -> Iterator[Damage]:
+    def closure(self, progress: Progress) -> Iterator[Damage]:
         """Open all metadata that the refs lead to, and look up every chunk."""
         found: list[Damage] = []
 
@@ -220,6 +221,7 @@ class _Check:
 
         for _, body in walk_metadata(self.reader, self._tips, damaged=damaged):
             self.object_count += 1
+            progress.advance(1)
             for chunk in chunks_of(body):
                 places = self._index.find(chunk.chunk)
                 if not any(place.pack_id in self.sizes for place in places):

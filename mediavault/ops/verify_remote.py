@@ -27,13 +27,12 @@ def verify_remote(
         IntegrityError: it is another repository, or its refs are not authentic or went back on their history.
         RemoteError: the remote failed.
     """
-    if remote.config() is None:
+    if not check_same_repository(remote, repository.config_bytes):
         raise NotFoundError(
             f"There is no repository at {remote.url}.",
             untouched="Nothing was checked.",
             hint=f"`mediagit push -u {name} BRANCH` makes it.",
         )
-    check_same_repository(remote, repository.config_bytes)
     check = Audit(
         remote,
         repository.codec,

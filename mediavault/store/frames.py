@@ -139,11 +139,14 @@ class FrameStore:
 
         Raises:
             IntegrityError: the pack is missing or damaged.
+            UnsupportedFormatError: a newer version wrote it.
         """
         try:
             return read_pack_table(self.backend, pack)
         except FormatError as error:
             raise IntegrityError(f"Pack {pack.hex()} is damaged: {error.message}") from error
+        except UnsupportedFormatError as error:
+            raise UnsupportedFormatError(f"Pack {pack.hex()}: {error.message}", hint=error.hint) from error
         except NotFoundError as error:
             raise IntegrityError(f"Pack {pack.hex()} is missing.") from error
 

@@ -91,7 +91,8 @@ def _scrub_pack(
             yield Damage(found, row.id, pack, row.offset)
         elif judge is not None and (reason := judge(found)):
             yield Damage(reason, row.id, pack, row.offset)
-        elif named and row.kind != Kind.CHUNK:
+        elif named and row.kind != Kind.CHUNK and index.has(row.id):
+            # What stands in condemned packs alone is on its way out, and what it leads to may be gone already.
             yield from _dangling(index, found)
         elif claims and not named and row.kind == Kind.CHUNK:
             # Metadata may be left out on purpose, when what it leads to was lost.

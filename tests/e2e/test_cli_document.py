@@ -1,18 +1,21 @@
 """docs/cli.md and the commands say the same."""
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mediavault.cli.dispatch import VERBS
+from mediavault.cli.dispatch import VERBS, load
+from mediavault.cli.document import document, main
 from mediavault.cli.exit_codes import ExitCode
 from tests.conftest import PASSPHRASE
 from tests.film import Film
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+FILE = Path(__file__).parents[2] / "docs" / "cli.md"
+DOCUMENT = FILE.read_text()
 ROW = re.compile(r"^\| `([a-z -]+)` \| (.*) \|$", re.MULTILINE)
 
 
@@ -60,12 +63,14 @@ def documents(tmp_path: Path, serve: Callable[..., str], monkeypatch: pytest.Mon
         "tag",
         "remote",
         "verify",
+        "gc",
         "stats",
         "version",
     )
     for line in (
         *lines,
         "config list",
+        "completion bash",
         "config get core.workers",
         "restore a.txt",
         "mv a.txt b.txt",
@@ -90,6 +95,48 @@ def test_every_document_has_the_keys_that_are_promised(documents: dict[str, Any]
 
 def test_every_verb_is_in_the_table() -> None:
     assert {command.partition(" ")[0] for command in promised()} == set(VERBS)
+
+
+def test_the_verbs_are_as_the_commands_say(tmp_path: Path) -> None:
+    """When this fails: make docs."""
+    assert document(DOCUMENT) == DOCUMENT
+    outdated = tmp_path / "cli.md"
+    outdated.write_text(DOCUMENT.replace("mediagit push -u origin main", "mediagit shove"))
+    assert outdated.read_text() != DOCUMENT
+    assert main([str(outdated)]) == ExitCode.OK
+    assert outdated.read_text() == DOCUMENT
+    assert main([]) == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_is_explained_with_examples(verb: str) -> None:
+    section = DOCUMENT.partition(f"#### mediagit {verb}\n")[2].partition("#### ")[0]
+    examples = section.partition("```sh\n")[2].partition("```")[0].splitlines()
+    assert len(examples) >= 2, "two examples"
+    assert all(re.match(r"mediagit [a-z]+", line) for line in examples)
+    prose = section.partition("```")[0].strip().split("\n\n")
+    assert len(prose) >= 2, "a sentence and a paragraph"
+    command = load(verb)
+    for line in examples:
+        words = shlex.split(line.partition("  # ")[0].partition(" > ")[0].partition("|")[0])
+        other = load(words[1]) if words[1] != verb else command
+        parse(other, words[2:])
+
+
+def parse(command: Any, words: list[str]) -> None:
+    """Let the parser of a command judge arguments; nothing is run."""
+    options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    children = getattr(command, "commands", {})
+    for at, word in enumerate(words):
+        if word == "--":
+            return
+        if word in children:
+            parse(children[word], words[at + 1 :])
+            return
+        if word.startswith("--"):
+            assert word.partition("=")[0] in options, word
+        elif word.startswith("-") and word not in options:
+            assert all(f"-{letter}" in options for letter in word[1:]), word
 
 
 def test_every_exit_code_is_explained() -> None:

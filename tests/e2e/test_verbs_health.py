@@ -141,6 +141,61 @@ def test_stats_of_nothing(tmp_path: Path) -> None:
     assert "Nothing is committed" in film("stats")
 
 
+def test_stats_by_type_add_up_to_the_whole(film: Film) -> None:
+    film.write("Cuts.TXT", "another\n" * 100)
+    film.write("movie.mov", LARGE[:-1] + b"x")
+    film.write("render.0001", b"a frame without an extension")
+    film.write("again.bin", LARGE)  # what two types share is split
+    commit(film, "Second cut")
+    plain, document = film.json("stats"), film.json("stats", "--by-type")
+    types = {one["type"]: one for one in document["by_type"]}
+    assert list(document) == [*plain, "metadata_bytes", "by_type"]
+    assert {key: document[key] for key in plain} == plain
+    assert {"", ".bin", ".mov", ".txt"} <= set(types)
+    assert [types[name]["versions"] for name in (".mov", ".bin")] == [3, 1]
+    assert [types[name]["files"] for name in (".mov", ".bin")] == [2, 1]
+    assert types[".mov"]["logical_bytes"] == 4 * len(LARGE)
+    assert types[".bin"]["logical_bytes"] == len(LARGE)
+    assert types[".bin"]["unique_bytes"] == pytest.approx(len(LARGE) / 2, abs=chunks(film) + 524_288)
+    assert sum(one["logical_bytes"] for one in types.values()) == plain["logical_bytes"]
+    unique = sum(one["unique_bytes"] for one in types.values())
+    assert plain["logical_bytes"] / unique == pytest.approx(plain["dedup_ratio"])
+    assert sum(one["stored_bytes"] for one in types.values()) + document["metadata_bytes"] == plain["stored_bytes"]
+    for one in types.values():
+        assert one["dedup_ratio"] == pytest.approx(one["logical_bytes"] / one["unique_bytes"])
+        assert one["compression_ratio"] == pytest.approx(one["unique_bytes"] / one["stored_bytes"])
+    text = film("stats", "--by-type")
+    assert ".mov " in text
+    assert "(none)" in text
+    assert "(history)" in text
+
+
+def test_stats_name_the_files_whose_versions_take_most(film: Film) -> None:
+    film.write("movie.mov", LARGE[::-1])
+    commit(film, "Second cut")
+    film.write("movie.mov", LARGE)
+    commit(film, "First cut again")
+    document = film.json("stats", "--largest", "2")
+    first, second = document["largest"]
+    assert (first["path"], first["versions"], first["logical_bytes"]) == ("movie.mov", 2, 2 * len(LARGE))
+    assert (second["path"], second["versions"], second["logical_bytes"]) == ("copy/movie.mov", 1, len(LARGE))
+    assert 2 * len(LARGE) < first["stored_bytes"] < 2.1 * len(LARGE)
+    assert len(LARGE) < second["stored_bytes"] < 1.05 * len(LARGE)
+    names = [one["path"] for one in film.json("stats", "--largest", "100")["largest"]]
+    assert names[-1] == "empty"
+    assert sorted(names) == ["copy/movie.mov", "empty", "movie.mov", "notes.txt"]
+    assert "movie.mov" in film("stats", "--largest", "1")
+    assert "copy/" not in film("stats", "--largest", "1")
+    film("stats", "--largest", "0", exit_code=2)
+
+
+def test_stats_by_type_of_nothing(tmp_path: Path) -> None:
+    film = new_film(tmp_path / "film", "--no-encryption")
+    document = film.json("stats", "--by-type", "--largest", "3")
+    assert (document["by_type"], document["largest"], document["metadata_bytes"]) == ([], [], 0)
+    assert "Nothing is committed" in film("stats", "--by-type")
+
+
 def test_a_sound_repository_verifies_and_says_what_was_checked(film: Film) -> None:
     film("tag", "v1", "-m", "Delivered")
     document = film.json("verify")

@@ -84,7 +84,7 @@ def test_status_tells_the_way_to_the_server(film: Film, serve: Callable[..., str
 def test_log_and_switch_read_well(film: Film) -> None:
     shown = film("log")
     assert shown.startswith("commit ")
-    assert "(main)" in shown
+    assert "(HEAD -> main)" in shown
     assert "Author:  " in shown
     assert "    First cut\n\n    With a second paragraph.\n" in shown
     assert "On new branch grade" in film("switch", "-c", "grade")

@@ -10,7 +10,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (ROOT / "mediavault", ROOT / "mediavault_server", ROOT / "backends" / "mediavault_backends")
 PURE = ("model", "formats", "chunking", "codecs")
 OUTSIDE_WORLD = {"os", "pathlib", "socket", "subprocess", "time", "shutil", "tempfile", "io", "mediavault_backends"}
-ROOTS = {"mediavault/cli/dispatch.py", "mediavault/cli/session.py", "mediavault_server/main.py"}
+ROOTS = {
+    "mediavault/api.py",
+    "mediavault/cli/dispatch.py",
+    "mediavault/cli/session.py",
+    "mediavault/compose.py",
+    "mediavault_server/main.py",
+}
 """The composition roots: they alone read the environment and open backends from the registry."""
 
 

@@ -1,12 +1,9 @@
 """Words for sizes, times and names, and what a hostile name cannot do to a terminal."""
 
-import io
 import json
-import time
 
 import pytest
 
-from mediavault.cli.progress import BarProgress, LineProgress, _make_bar, describe
 from mediavault.cli.render import Console, to_json
 from mediavault.cli.text import byte_size, counted, duration, plain_time, printable, printable_lines, rfc3339
 from mediavault.model.objects import Moment
@@ -78,27 +75,6 @@ def test_json_takes_names_that_are_not_utf8() -> None:
     assert json.loads(text) == {"path": "\udcff"}
 
 
-def test_progress_in_lines_says_how_much_how_fast_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    out = io.StringIO()
-    progress = LineProgress(out)
-    progress.start(100 << 20, "bytes", "Adding")
-    progress.advance(10 << 20)
-    assert not out.getvalue(), "quick work says nothing"
-    clock[0] += 6
-    progress.advance(50 << 20)
-    progress.advance(1)
-    clock[0] += 6
-    progress.done()
-    progress.advance(1)
-    assert out.getvalue() == "Adding: 60.0 MiB of 100 MiB, 10.0 MiB/s, 4 s left\n"
-
-
-def test_progress_without_an_end() -> None:
-    assert describe("Checking", 1200, None, "objects", 2.0) == "Checking: 1,200 objects, 600/s"
-
-
 def test_quiet_and_json_leave_results_out_but_not_data(capsys: pytest.CaptureFixture[str]) -> None:
     for flag in ("quiet", "json"):
         console = Console()
@@ -115,41 +91,3 @@ def test_colours_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert console.paint("red", "x") == "\x1b[31mx\x1b[0m"
     console.settle(no_color=True)
     assert console.paint("red", "x") == "x"
-
-
-def test_a_bar_is_drawn_only_for_work_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [100.0]
-    monkeypatch.setattr("mediavault.cli.progress.time.monotonic", lambda: clock[0])
-    drawn: list[str] = []
-
-    class Bar:
-        def add_task(self, label: str, total: int | None) -> int:
-            drawn.append(f"{label} of {total}")
-            return 7
-
-        def start(self) -> None:
-            drawn.append("start")
-
-        def update(self, task: int, completed: int) -> None:
-            drawn.append(f"{task}: {completed}")
-
-        def stop(self) -> None:
-            drawn.append("stop")
-
-    monkeypatch.setattr("mediavault.cli.progress._make_bar", lambda _unit: Bar())
-    progress = BarProgress()
-    progress.start(10, "files", "Adding")
-    progress.advance(3)
-    assert not drawn
-    clock[0] += 2
-    progress.advance(4)
-    progress.done()
-    progress.done()
-    assert drawn == ["Adding of 10", "start", "7: 7", "stop"]
-
-
-@pytest.mark.parametrize("unit", ["bytes", "files"])
-def test_a_bar_has_all_its_columns(unit: str) -> None:
-    bar = _make_bar(unit)
-    bar.add_task("Adding", total=10)
-    assert bar.get_renderable() is not None

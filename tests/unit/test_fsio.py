@@ -137,6 +137,7 @@ def test_a_link_is_not_adopted(tmp_path: Path) -> None:
 
 
 def test_each_new_folder_is_synced_into_its_parent(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"")
     path = tmp_path / "a" / "b"
     steps = steps_of(lambda: fsio.make_folders(path))
     assert steps == [
@@ -146,6 +147,13 @@ def test_each_new_folder_is_synced_into_its_parent(tmp_path: Path) -> None:
         Step("sync-folder", tmp_path / "a"),
     ]
     assert path.is_dir()
+
+
+def test_an_empty_folder_may_be_a_dead_process_s_and_is_synced(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    path.mkdir(parents=True)
+    assert steps_of(lambda: fsio.make_folders(path)) == [Step("sync-folder", tmp_path / "a")]
+    (path / "file").write_bytes(b"")  # whoever put it there had synced the folder's name
     assert steps_of(lambda: fsio.make_folders(path)) == []
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +33,13 @@ class Made(NamedTuple):
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Made:
-    project = Project(tmp_path)
+def project(tmp_path: Path) -> Iterator[Project]:
+    with Project(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def made(project: Project) -> Made:
     tree = project.tree({})
     commits = [project.commit(tree)]
     commits += [project.commit(tree, commits[-1], message=str(number)) for number in range(1)]
@@ -121,14 +127,12 @@ def test_what_is_no_revision_is_wrong_usage(made: Made, revision: str) -> None:
         made.resolver.resolve(revision)
 
 
-def test_head_without_a_commit(tmp_path: Path) -> None:
-    project = Project(tmp_path)
+def test_head_without_a_commit(project: Project) -> None:
     with pytest.raises(NotFoundError, match="no commit yet"):
         Resolver(project.reader, Refs({}), None).resolve("HEAD")
 
 
-def test_a_tag_of_a_tree_names_no_commit(tmp_path: Path) -> None:
-    project = Project(tmp_path)
+def test_a_tag_of_a_tree_names_no_commit(project: Project) -> None:
     refs = Refs({"tags/t": Link(Kind.TREE, project.tree({}))})
     with pytest.raises(NotFoundError, match="no commit"):
         Resolver(project.reader, refs, None).resolve("t")

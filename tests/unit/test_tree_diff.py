@@ -15,8 +15,9 @@ NEW: Files = {"a": b"9", "b/c": b"2", "n": b"4", "p": Program(b"#!"), "same/x": 
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(tmp_path: Path) -> Iterator[Project]:
+    with Project(tmp_path) as made:
+        yield made
 
 
 def kinds(changes: list[FileDiff]) -> dict[str, DiffKind]:

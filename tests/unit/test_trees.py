@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,9 @@ FILES: Files = {
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(tmp_path: Path) -> Iterator[Project]:
+    with Project(tmp_path) as made:
+        yield made
 
 
 def stage_tree(project: Project, files: Files) -> ObjectId:
@@ -51,11 +52,11 @@ def test_files_come_in_path_order(project: Project) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(st.sets(st.lists(st.sampled_from(["a", "b", "b.x", "é"]), min_size=1, max_size=4).map("/".join), max_size=12))
 def test_any_set_of_paths_round_trips(tmp_path_factory: pytest.TempPathFactory, paths: set[str]) -> None:
-    project = Project(tmp_path_factory.mktemp("p"))
     files: Files = {path: path.encode() for path in paths if not any(other.startswith(path + "/") for other in paths)}
-    tree = stage_tree(project, files)
-    assert dict(sizes(project, tree)) == {path: len(content) for path, content in files.items()}
-    assert project.built() == tree
+    with Project(tmp_path_factory.mktemp("p")) as project:
+        tree = stage_tree(project, files)
+        assert dict(sizes(project, tree)) == {path: len(content) for path, content in files.items()}
+        assert project.built() == tree
 
 
 def sizes(project: Project, tree: ObjectId) -> Iterable[tuple[str, int]]:

@@ -60,8 +60,8 @@ def test_generations_that_do_not_descend_are_refused() -> None:
 
 
 def test_real_commits_are_walked(tmp_path: Path) -> None:
-    project = Project(tmp_path)
-    tree = project.tree({"a": b""})
-    first = project.commit(tree)
-    second = project.commit(tree, first)
-    assert [oid for oid, _ in walk(project.reader, [second])] == [second, first]
+    with Project(tmp_path) as project:
+        tree = project.tree({"a": b""})
+        first = project.commit(tree)
+        second = project.commit(tree, first)
+        assert [oid for oid, _ in walk(project.reader, [second])] == [second, first]

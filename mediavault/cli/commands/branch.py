@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mediavault import compose
 from mediavault.cli import session
 from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.render import Console
@@ -40,6 +41,9 @@ def branch(
 ) -> int:
     """List branches, or make, rename or delete one.
 
+    A branch is a line of work with a name. Making one costs nothing, and changes neither your files nor the branch
+    that you are on.
+
     \b
     mediagit branch               list them
     mediagit branch grade         make one here; `mediagit switch grade` changes to it
@@ -61,7 +65,7 @@ def branch(
     if not given or (not deleting and len(given) > 2):
         raise UsageError("Which branch?", untouched="Nothing was changed.", hint="mediagit branch --help")
     with session.writing(ctx.obj, passphrase_file=passphrase_file) as (repository, _):
-        now = session.now().seconds
+        now = compose.now().seconds
         if deleting:
             _show_moves(console, delete_branches(repository, given, now, force=delete_anyway))
         elif move:

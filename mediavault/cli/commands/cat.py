@@ -29,7 +29,11 @@ def cat(
 
     Every part is verified before it is written, and the whole at the end: exits 5 if it was not whole.
     With --json it says what the file is instead.
-    """
+
+    \b
+    mediagit cat notes.txt                   as the last commit has it
+    mediagit cat main~2:title.psd > old.psd  as it was two commits before main
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
     with session.reading(ctx.obj, passphrase_file=passphrase_file) as repository:
         revision, colon, inside = path.partition(":")  # no path has a colon

@@ -1,8 +1,6 @@
 """mediagit clone: copy a repository from a server."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +8,11 @@ import typer
 
 from mediavault.cli import session
 from mediavault.cli.commands import fetch
-from mediavault.cli.connection import connected
 from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.text import byte_size, counted, printable, short_id
 from mediavault.cli.verb import Context, PassphraseFile, verb_app
-from mediavault.errors import MediaVaultError, RemoteError, UsageError
+from mediavault.errors import UsageError
 from mediavault.formats.config import fingerprint
-from mediavault.ops import clone as op
-from mediavault.ops.fetch import run_fetch
-from mediavault.ops.repository import locked
 
 app = verb_app()
 
@@ -38,32 +32,20 @@ def clone(
     """Copy a repository from a server into a folder, with all its history.
 
     Interrupted, the same command continues where it was.
-    """
+
+    \b
+    mediagit clone http://nas:3000/studio/film           into the folder film
+    mediagit clone http://nas:3000/studio/film copy      into the folder copy
+    mediagit clone -b grade http://nas:3000/studio/film  with the branch grade checked out
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     invocation, console = ctx.obj, ctx.obj.console
     if no_encryption and passphrase_file:
         raise UsageError("A repository without encryption has no passphrase.", untouched="Nothing was made.")
-    settings = session.settings_of(invocation, None).settings
-    with connected(settings, url) as remote:
-        root = Path(os.path.abspath(session.here() / (folder or _name_of(url))))  # noqa: PTH100 -- without following links
-        plan = op.plan_clone(remote, root, encrypted=not no_encryption)
-        slots = {} if no_encryption else remote.slots()
-        session.unlock_for_clone(
-            invocation, settings, plan.config, plan.config_bytes, slots=slots, passphrase_file=passphrase_file
-        )
-        op.begin(plan)
-        op.prepare(plan, session.local_backend(plan.layout), slots)
-        with locked(plan.layout), _continued_later(root):
-            repository = session.recovered(invocation, plan.layout, passphrase_file)
-            fetched = run_fetch(repository, op.REMOTE, remote, session.now().seconds, console.progress())
-            with session.stage_of(invocation, repository) as stage:
-                report = op.run_clone(
-                    repository,
-                    stage,
-                    fetched,
-                    branch=branch,
-                    now=session.now().seconds,
-                    progress=console.progress(),
-                )
+    root = Path(os.path.abspath(session.here() / (folder or _name_of(url))))  # noqa: PTH100 -- without following links
+    plan, report = session.clone_repository(
+        invocation, url, root, encrypted=not no_encryption, branch=branch, passphrase_file=passphrase_file
+    )
+    fetched = report.fetched
     mark = fingerprint(plan.config_bytes)
     if console.json:
         console.document(
@@ -99,16 +81,3 @@ def _name_of(url: str) -> str:
     if not name or ":" in name or name.startswith("."):
         raise UsageError("Into which folder?", untouched="Nothing was made.", hint=f"mediagit clone {url} FOLDER")
     return name
-
-
-@contextlib.contextmanager
-def _continued_later(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except RemoteError as error:
-        error.untouched = f"What was received is kept in {root}."
-        error.hint = "Run the same command again: it continues."
-        raise
-    except MediaVaultError as error:
-        error.untouched = error.untouched or f"What was received is kept in {root}."
-        raise

@@ -22,7 +22,15 @@ _HIDDEN = "(hidden)"
 
 @app.callback()
 def config() -> None:
-    """Show and change settings."""
+    """Show and change settings.
+
+    They come from files and from the environment; `mediagit.toml.example` explains each one.
+
+    \b
+    mediagit config set --user user.name "Anna B."  for all your repositories
+    mediagit config get core.workers                one value
+    mediagit config list --show-origin              what is set, and where
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
 
 
 def _layout() -> Layout | None:

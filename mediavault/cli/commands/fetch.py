@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mediavault import compose
 from mediavault.cli import session
-from mediavault.cli.connection import connected
 from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.render import Console
 from mediavault.cli.text import byte_size, printable, short_id
@@ -26,13 +26,17 @@ def fetch(
     """Get new commits, branches and tags from a server; no file of yours changes.
 
     Interrupted, the next fetch brings only the rest.
-    """
+
+    \b
+    mediagit fetch                  from the server that the branch follows
+    mediagit log main..origin/main  what is new there, afterwards
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
-    with session.reading(ctx.obj, passphrase_file=passphrase_file) as repository:
+    with session.transferring(ctx.obj, passphrase_file=passphrase_file) as repository:
         settings = repository.settings
         name = remote or default_remote(settings, repository.layout.read_head().branch)
-        with connected(settings, remote_url(settings, name)) as other:
-            report = run_fetch(repository, name, other, session.now().seconds, console.progress())
+        with compose.connected(settings, remote_url(settings, name)) as other:
+            report = run_fetch(repository, name, other, compose.now().seconds, console.progress())
     if console.json:
         console.document(document(report))
     else:

@@ -1,21 +1,16 @@
 """mediagit init: make a repository in a folder."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mediavault import compose
 from mediavault.cli import session
 from mediavault.cli.render import Console
 from mediavault.cli.verb import Context, PassphraseFile, verb_app
-from mediavault.errors import StorageError
-from mediavault.keys.keystore import KeyStore
 from mediavault.ops import create
-from mediavault.workspace.layout import Layout
-from mediavault_backends import fsio
-from mediavault_backends.local import LocalBackend
 
 app = verb_app()
 
@@ -32,7 +27,12 @@ def init(
 
     The passphrase opens the repository on other computers; this one keeps it unlocked for you. The recovery code is
     shown once: whoever has it can read the repository, and it is the only way in when the passphrase is forgotten.
-    """
+
+    \b
+    mediagit init                  here
+    mediagit init film             in the folder film, made when it is missing
+    mediagit init --no-encryption  whoever gets at the storage can read everything
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     invocation = ctx.obj
     settings = session.settings_of(invocation, None).settings
     root = Path(os.path.abspath(session.here() / folder))  # noqa: PTH100 -- without following links
@@ -40,27 +40,9 @@ def init(
     passphrase = ""
     if plan.encrypted:
         passphrase = session.ask_passphrase(invocation, passphrase_file, "New passphrase: ", twice=True)
-    report = _make(plan, root, passphrase, session.key_store(invocation, settings))
+    report = compose.make_repository(plan, passphrase, session.key_store(invocation, settings))
     show(invocation.console, report, "Made")
     return 0
-
-
-def _make(plan: create.CreatePlan, root: Path, passphrase: str, keys: KeyStore) -> create.CreateReport:
-    temporary = root / f".mediagit-new-{os.urandom(4).hex()}"
-    try:
-        fsio.make_folders(root)
-        layout = Layout(temporary)
-        layout.create()
-        backend = LocalBackend(layout.store)
-        report = create.run_create(
-            plan, backend, layout, passphrase=passphrase, keys=keys, now=session.utc_text(session.now())
-        )
-        create.settle(layout.folder, root)
-    except OSError as error:
-        raise StorageError(f"Cannot make a repository in {root}: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return report
 
 
 def show(console: Console, report: create.CreateReport, verb: str) -> None:

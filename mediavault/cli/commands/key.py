@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mediavault import compose
 from mediavault.cli import session
-from mediavault.cli.connection import connected
 from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.text import printable
 from mediavault.cli.verb import Context, PassphraseFile, verb_app
@@ -23,7 +23,15 @@ Local = Annotated[bool, typer.Option("--local", help="Only here, not at the remo
 
 @app.callback()
 def key() -> None:
-    """Passphrases and the recovery code: who can open this repository."""
+    """Passphrases and the recovery code: who can open this repository.
+
+    One key encrypts a repository; each passphrase, and the recovery code, opens it. Changes go to the servers as well.
+
+    \b
+    mediagit key list             the ways in
+    mediagit key add anna         another passphrase; you are asked for it
+    mediagit key export-recovery  a new recovery code, shown once
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
 
 
 @app.command(name="list")
@@ -34,10 +42,10 @@ def list_command(
     layout = session.find_layout()
     settings = session.settings_of(ctx.obj, layout).settings
     if remote:
-        with connected(settings, remote_url(settings, remote)) as other:
+        with compose.connected(settings, remote_url(settings, remote)) as other:
             found = slots.describe_slots(other.slots())
     else:
-        found = slots.describe_slots(session.read_slots(session.local_backend(layout)))
+        found = slots.describe_slots(compose.read_slots(compose.local_backend(layout)))
     console = ctx.obj.console
     if console.json:
         console.document([{"name": e.name, "type": e.kind, "created": e.created, "label": e.label} for e in found])
@@ -72,7 +80,7 @@ def add(
                 "New passphrase: ", twice=True, otherwise="Pass --new-passphrase-file FILE."
             )
         with _remotes(repository, local=local) as remotes:
-            stamp = session.utc_text(session.now())
+            stamp = compose.utc_text(compose.now())
             report = slots.add_passphrase(repository, name, passphrase, remotes, label=label, now=stamp)
     return _show(ctx, report, f"{name} opens this repository from now on")
 
@@ -103,7 +111,7 @@ def export_recovery(ctx: Context, local: Local = False, passphrase_file: Passphr
         session.writing(ctx.obj, passphrase_file=passphrase_file) as (repository, _),
         _remotes(repository, local=local) as remotes,
     ):
-        report = slots.replace_recovery(repository, session.utc_text(session.now()), remotes)
+        report = slots.replace_recovery(repository, compose.utc_text(compose.now()), remotes)
     return _show(ctx, report, "The recovery code before this one opens nothing any more")
 
 
@@ -111,7 +119,9 @@ def export_recovery(ctx: Context, local: Local = False, passphrase_file: Passphr
 def _remotes(repository: Repository, *, local: bool) -> Iterator[Sequence[tuple[str, Remote]]]:
     with ExitStack() as stack:
         entries = [] if local else list_remotes(repository.settings)
-        opened = [(entry.name, stack.enter_context(connected(repository.settings, entry.url))) for entry in entries]
+        opened = [
+            (entry.name, stack.enter_context(compose.connected(repository.settings, entry.url))) for entry in entries
+        ]
         yield slots.with_this_repository(repository, opened)
 
 

@@ -31,7 +31,14 @@ def ls(
     long: Annotated[bool, typer.Option("--long", "-l", help="Show kinds and sizes too.")] = False,
     passphrase_file: PassphraseFile = None,
 ) -> int:
-    """List the files of a commit, with the folders they are in."""
+    """List the files of a commit, with the folders they are in.
+
+    What your working files look like does not matter here; `mediagit status` compares them.
+
+    \b
+    mediagit ls                    the last commit
+    mediagit ls -l grade -- shots  one folder of the branch grade, with sizes
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
     with session.reading(ctx.obj, passphrase_file=passphrase_file) as repository:
         given = revisions_and_paths(ctx, repository.layout, words or [], lambda word: resolve(repository, word))

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from mediavault import compose
 from mediavault.cli import session
 from mediavault.cli.commands import fetch
-from mediavault.cli.connection import connected
 from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.text import counted, printable, short_id
 from mediavault.cli.verb import Context, PassphraseFile, verb_app
@@ -31,15 +31,19 @@ def pull(
 
     Only where nothing is lost: uncommitted work is never overwritten, and where both sides have new commits it says
     what you can do.
-    """
+
+    \b
+    mediagit pull               from the server's branch that this one follows
+    mediagit pull origin grade  from another branch
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
     with session.writing(ctx.obj, passphrase_file=passphrase_file) as (repository, stage):
         settings = repository.settings
         head = repository.layout.read_head()
         name = remote or default_remote(settings, head.branch)
         here, merge = upstream_of(repository, name, head.branch, branch)
-        stamp = session.now().seconds
-        with connected(settings, remote_url(settings, name)) as other:
+        stamp = compose.now().seconds
+        with compose.connected(settings, remote_url(settings, name)) as other:
             fetched = run_fetch(repository, name, other, stamp, console.progress())
         report = run_pull(repository, stage, fetched, branch=here, merge=merge, now=stamp, progress=console.progress())
     if console.json:

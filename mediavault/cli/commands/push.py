@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from mediavault import compose
 from mediavault.cli import session
-from mediavault.cli.connection import connected
 from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.render import Console
 from mediavault.cli.text import byte_size, counted, printable, short_id
@@ -37,19 +37,25 @@ def push(
     """Send commits to a server, and only what it lacks.
 
     The first push makes the project there. Interrupted, the next push sends only the rest.
-    """
+
+    \b
+    mediagit push -u origin main   send main, and follow the server's from now on
+    mediagit push                  send the current branch to where it follows
+    mediagit push --tags           all tags as well
+    mediagit push -d origin grade  delete a branch there
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
-    with session.reading(ctx.obj, passphrase_file=passphrase_file) as repository:
+    with session.transferring(ctx.obj, passphrase_file=passphrase_file) as repository:
         settings = repository.settings
         name = remote or default_remote(settings, repository.layout.read_head().branch)
         url = remote_url(settings, name)
         plan = plan_push(
             repository, name, refs or [], follow=set_upstream, lease=force_with_lease, tags=tags, delete=delete
         )
-        with connected(settings, url) as other:
-            slots = session.read_slots(repository.backend)
+        with compose.connected(settings, url) as other:
+            slots = compose.read_slots(repository.backend)
             report = run_push(
-                repository, plan, other, slots=slots, now=session.now().seconds, progress=console.progress()
+                repository, plan, other, slots=slots, now=compose.now().seconds, progress=console.progress()
             )
     show(console, report)
     return ExitCode.OK

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mediavault import compose
 from mediavault.cli import session
 from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.text import printable
@@ -21,7 +22,15 @@ def remote(
     ctx: Context,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the addresses too.")] = False,
 ) -> int:
-    """List the servers this repository is shared with, or change the list."""
+    """List the servers this repository is shared with, or change the list.
+
+    Nothing is sent or fetched here; the names are for `push`, `fetch` and `pull`.
+
+    \b
+    mediagit remote add origin http://nas:3000/studio/film       name a server
+    mediagit remote -v                                           names and addresses
+    mediagit remote set-url origin http://nas2:3000/studio/film  it moved
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     if ctx.invoked_subcommand is not None:
         return ExitCode.OK
     return _list(ctx, addresses=verbose)
@@ -84,7 +93,7 @@ def get_url(ctx: Context, name: Name) -> int:
 def remove(ctx: Context, name: Name) -> int:
     """Forget a server; what was fetched from it stays."""
     with session.writing(ctx.obj) as (repository, _):
-        remotes.remove_remote(repository, name, session.now().seconds)
+        remotes.remove_remote(repository, name, compose.now().seconds)
     return _done(ctx, name, None, f"{name} is forgotten")
 
 
@@ -92,7 +101,7 @@ def remove(ctx: Context, name: Name) -> int:
 def rename(ctx: Context, old: Name, new: Annotated[str, typer.Argument(help="Its new name.")]) -> int:
     """Call a server by another name."""
     with session.writing(ctx.obj) as (repository, _):
-        remotes.rename_remote(repository, old, new, session.now().seconds)
+        remotes.rename_remote(repository, old, new, compose.now().seconds)
         url = remotes.remote_url(repository.settings, old)
     return _done(ctx, new, url, f"{old} is now called {new}")
 

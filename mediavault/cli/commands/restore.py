@@ -31,7 +31,12 @@ def restore(
     """Bring back files as they were: the state last added, or with --source that of any commit.
 
     This gives up what was changed in these files since.
-    """
+
+    \b
+    mediagit restore shots/0010.exr             give up what you changed in this file
+    mediagit restore --source main~2 title.psd  as it was two commits before
+    mediagit restore --staged title.psd         take it out of the next commit, keep the file
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
     with session.writing(ctx.obj, passphrase_file=passphrase_file) as (repository, stage):
         commit = resolve(repository, source).commit if source else None

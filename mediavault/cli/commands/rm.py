@@ -23,7 +23,15 @@ def rm(
     force: Annotated[bool, typer.Option("--force", "-f", help="Even files with changes that no commit holds.")] = False,
     passphrase_file: PassphraseFile = None,
 ) -> int:
-    """Remove files from the project with the next commit. Earlier commits keep them."""
+    """Remove files from the project with the next commit. Earlier commits keep them.
+
+    A file with changes that no commit holds is not removed, unless you say --force.
+
+    \b
+    mediagit rm old.mov             the file here, too
+    mediagit rm -r rushes           a folder
+    mediagit rm --cached notes.txt  keep the file, and version it no longer
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
     with session.writing(ctx.obj, passphrase_file=passphrase_file) as (repository, stage):
         chosen = session.paths_of(repository.layout, paths)

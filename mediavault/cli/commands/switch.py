@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mediavault import compose
 from mediavault.cli import session
 from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.text import counted, printable, short_id
@@ -30,13 +31,22 @@ def switch(
     """Change to another branch; your files become what it holds.
 
     What you changed and did not commit comes along where the two branches agree; where they do not, nothing happens.
-    """
+
+    \b
+    mediagit switch grade        a branch that exists
+    mediagit switch -c grade     make it here, and change to it
+    mediagit switch --detach v1  look at a tag or commit; switch back to a branch afterwards
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
     if (start and not create) or (create and detach):
-        raise UsageError("A start goes with -c, and -c not with --detach.", untouched="Nothing was changed.")
+        raise UsageError(
+            "Where a branch begins is said together with -c, and -c does not go with --detach.",
+            untouched="Nothing was changed.",
+            hint="mediagit switch -c NEW-BRANCH START",
+        )
     with session.writing(ctx.obj, passphrase_file=passphrase_file) as (repository, stage):
         plan = plan_switch(repository, stage, branch, create=create, start=start, detach=detach, discard=discard)
-        report = run_switch(repository, stage, plan, session.now().seconds, console.progress())
+        report = run_switch(repository, stage, plan, compose.now().seconds, console.progress())
     for path in report.left:
         console.warn(f"{printable(path)} was changed meanwhile and was left as it is.")
     if console.json:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mediavault import compose
 from mediavault.cli import session
 from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.render import Console
@@ -35,7 +36,13 @@ def tag(
     """List tags, or give a commit a name that stays, such as a version that was delivered.
 
     Send tags to a server with `mediagit push --tags`.
-    """
+
+    \b
+    mediagit tag                               list them
+    mediagit tag -m "Sent to the festival" v1  name the last commit, with a message
+    mediagit tag v0 main~3                     name an earlier one
+    mediagit tag -d v0                         take a name away
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
     given = names or []
     if not given and not (annotate or message or delete):
@@ -48,12 +55,12 @@ def tag(
         raise UsageError("A tag that is deleted takes no message.", untouched="Nothing was changed.")
     with session.writing(ctx.obj, passphrase_file=passphrase_file) as (repository, _):
         if delete:
-            moves = delete_tags(repository, given, session.now().seconds)
+            moves = delete_tags(repository, given, compose.now().seconds)
         else:
             text = _message(message, asked=annotate)
             revision = given[1] if len(given) > 1 else None
-            tagger = session.author(repository.settings)
-            moves = [make_tag(repository, given[0], revision, message=text, tagger=tagger, now=session.now())]
+            tagger = compose.author(repository.settings)
+            moves = [make_tag(repository, given[0], revision, message=text, tagger=tagger, now=compose.now())]
     _show_moves(console, moves, deleted=delete)
     return ExitCode.OK
 

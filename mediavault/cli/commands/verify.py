@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mediavault import compose
 from mediavault.cli import session
-from mediavault.cli.connection import connected
 from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.render import Console
 from mediavault.cli.text import byte_size, counted, printable
@@ -39,7 +39,12 @@ def verify_command(
     """Check that everything stored is what its name promises. Exits 5 if anything is damaged.
 
     Reads every byte, opens it and computes its name again. Nothing is changed, but for the index where you ask for that.
-    """
+
+    \b
+    mediagit verify                  read and check everything here
+    mediagit verify --quick          only look whether all is there
+    mediagit verify --remote origin  check what the server has, and that it can be opened
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
     if remote and rebuild_index:
         raise UsageError("A server looks after its index itself.", untouched="Nothing was checked.")
@@ -50,7 +55,7 @@ def verify_command(
             rebuilt = rebuild(session.open_repository(ctx.obj, layout, passphrase_file=passphrase_file))
     with session.reading(ctx.obj, passphrase_file=passphrase_file) as repository:
         if remote:
-            with connected(repository.settings, remote_url(repository.settings, remote)) as other:
+            with compose.connected(repository.settings, remote_url(repository.settings, remote)) as other:
                 report = verify_remote(repository, remote, other, console.progress(), quick=quick)
         else:
             report = verify(repository, console.progress(), quick=quick)

@@ -14,7 +14,14 @@ _LIBRARIES = ("blake3", "cryptography", "msgspec", "pyfastcdc", "urllib3", "zsta
 
 @app.command()
 def version(ctx: Context) -> int:
-    """Show the version, the repository format, and what it runs on."""
+    """Show the version, the repository format, and what it runs on.
+
+    Put this into every report of a fault. `mediagit --version` tells the version alone.
+
+    \b
+    mediagit version         for people
+    mediagit version --json  for scripts
+    """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
     libraries = {name: metadata.version(name) for name in _LIBRARIES}
     system = f"{platform.system()} {platform.release()} {platform.machine()}"

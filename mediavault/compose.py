@@ -1,0 +1,320 @@
+"""Puts the rooms together: opens repositories and servers for those who hand in an environment; reads none itself.
+
+The command line (`mediavault.cli.session`) and the Python API (`mediavault.api`) both build on this.
+"""
+
+import os
+import pwd
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mediavault.config import LoadedSettings, Settings, load_settings, user_folder
+from mediavault.errors import IntegrityError, MediaVaultError, RemoteError, StorageError
+from mediavault.formats.config import RepositoryConfig, decode_config, fingerprint
+from mediavault.keys.keystore import KeyStore
+from mediavault.model.objects import Moment, Person
+from mediavault.ops.create import CONFIG, CreatePlan, CreateReport, run_create, settle
+from mediavault.ops.progress import Progress
+from mediavault.ops.repository import Repository, locked
+from mediavault.ops.staging import opened_stage
+from mediavault.ops.unlock import SLOTS, known_keys, unlock_slots
+from mediavault.workspace.layout import PRIVATE_FOLDER, Layout
+from mediavault.workspace.paths import shown
+from mediavault_backends import fsio
+from mediavault_backends.api import Backend
+from mediavault_backends.errors import NotFoundError
+from mediavault_backends.local import LocalBackend
+
+if TYPE_CHECKING:
+    from mediavault.ops.clone import ClonePlan, CloneReport
+    from mediavault.wire.client import HttpRemote
+    from mediavault.workspace.materialise import RecoveryReport
+
+_UNFINISHED: Final = ".mediagit-new-"
+_MAX_TEXT: Final = 1000
+"""Bytes of a person's name or address that a commit takes."""
+
+
+def settings_of(environ: Mapping[str, str], layout: Layout | None) -> LoadedSettings:
+    """Read all settings, with a repository's own where one is given."""
+    return load_settings(environ, repository=layout.settings_file if layout else None)
+
+
+def key_store(environ: Mapping[str, str], settings: Settings) -> KeyStore:
+    """Return where this user's keys are kept."""
+    return KeyStore(user_folder(environ) / "keys", settings.keys.store)
+
+
+def local_backend(layout: Layout) -> Backend:
+    """Return the store inside a checkout's private folder."""
+    return LocalBackend(layout.store)
+
+
+def open_repository(environ: Mapping[str, str], layout: Layout, ask: Callable[[], str]) -> Repository:
+    """Open a repository, unlocking it where this computer does not know its key yet.
+
+    Args:
+        environ: the environment that settings are read from.
+        layout: where it is.
+        ask: returns the passphrase; called only where it is needed.
+
+    Raises:
+        IntegrityError: its config is missing or damaged.
+        NotAllowedError: it is locked and the passphrase is wrong or missing.
+    """
+    settings = settings_of(environ, layout).settings
+    backend = local_backend(layout)
+    config_bytes = read_config(backend)
+    config = decode_config(config_bytes)
+    store = key_store(environ, settings)
+    keys = known_keys(config, config_bytes, store)
+    if keys is None:
+        keys = unlock_slots(config, config_bytes, read_slots(backend), ask)
+        store.save(config.repository, keys.epochs, fingerprint(config_bytes))
+    return Repository(layout, settings, config, config_bytes, keys, backend)
+
+
+def read_config(backend: Backend) -> bytes:
+    """Return the exact bytes of a store's config.
+
+    Raises:
+        IntegrityError: there is none.
+    """
+    try:
+        return backend.get(CONFIG).data
+    except NotFoundError as error:
+        raise IntegrityError(
+            "The repository's config is missing.",
+            untouched="Nothing was changed.",
+            hint="Clone the repository anew; every clone has the same config.",
+        ) from error
+
+
+def read_slots(backend: Backend) -> dict[str, bytes]:
+    """Return all key slots of a store by name."""
+    keys = [stat.key for stat in backend.scan(SLOTS)]
+    return {key.removeprefix(SLOTS): backend.get(key).data for key in keys if "/" not in key.removeprefix(SLOTS)}
+
+
+def unlock_for_clone(
+    store: KeyStore,
+    config: RepositoryConfig,
+    config_bytes: bytes,
+    *,
+    slots: Mapping[str, bytes],
+    ask: Callable[[], str],
+    given: bool,
+) -> None:
+    """Make sure that this computer knows a repository's key before anything of it is copied.
+
+    Args:
+        store: where this user's keys are kept.
+        config: of the repository.
+        config_bytes: its exact bytes.
+        slots: the ways in, by name.
+        ask: returns the passphrase; called only where it is needed.
+        given: a passphrase was named, so it is checked even where the key is known.
+
+    Raises:
+        NotAllowedError: the passphrase is wrong or missing.
+    """
+    if known_keys(config, config_bytes, store) is not None and (config.suite == 0 or not given):
+        return
+    unlocked = unlock_slots(config, config_bytes, slots, ask)
+    store.save(config.repository, unlocked.epochs, fingerprint(config_bytes))
+
+
+def recovered(layout: Layout, opened: Callable[[], Repository]) -> tuple[Repository, "RecoveryReport | None"]:
+    """Open a repository after finishing what an earlier command left half done; the caller holds its lock.
+
+    Args:
+        layout: where it is.
+        opened: opens it.
+
+    Returns:
+        the repository, and what was finished or taken back; None where nothing was half done.
+    """
+    if not layout.checkout.exists():
+        return opened(), None
+    # Only after a crash are these needed.
+    from mediavault.ops.checkout import mover  # noqa: PLC0415 -- see above
+    from mediavault.workspace.materialise import recover  # noqa: PLC0415 -- see above
+
+    report = recover(layout)
+    repository = opened()
+    if report is not None and report.pending is not None:
+        report = recover(layout, finish=mover(repository, now().seconds)) or report
+    return repository, report
+
+
+def make_repository(plan: CreatePlan, passphrase: str, keys: KeyStore) -> CreateReport:
+    """Make a planned repository aside, then move it to its place: a half-made one is none.
+
+    Args:
+        plan: what and where.
+        passphrase: opens the repository elsewhere; unused for a plain one.
+        keys: where this user's keys are kept.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    root = plan.root
+    temporary = root / f"{_UNFINISHED}{os.urandom(4).hex()}"
+    try:
+        fsio.make_folders(root)
+        _remove_unfinished(root)
+        layout = Layout(temporary)
+        layout.create()
+        with fsio.FileLock(layout.lock_file).held():  # so that others see that its maker lives
+            backend = LocalBackend(layout.store)
+            report = run_create(plan, backend, layout, passphrase=passphrase, keys=keys, now=utc_text(now()))
+            settle(layout.folder, root)
+    except OSError as error:
+        raise StorageError(f"Cannot make a repository in {root}: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return report
+
+
+def _remove_unfinished(root: Path) -> None:
+    """Remove what others left that died while they made a repository here."""
+    for folder in root.glob(f"{_UNFINISHED}*"):
+        with suppress(TimeoutError, FileNotFoundError), fsio.FileLock(Layout(folder).lock_file).held():
+            shutil.rmtree(folder / PRIVATE_FOLDER, ignore_errors=True)
+        with suppress(OSError):  # its maker lives
+            folder.rmdir()
+
+
+@contextmanager
+def connected(settings: Settings, url: str) -> Iterator["HttpRemote"]:
+    """Open a remote by its address, with the credentials that belong to it.
+
+    Raises:
+        UsageError: the address is not one.
+    """
+    # Verbs without a remote need no HTTP.
+    from mediavault.wire.client import HttpRemote, split_url  # noqa: PLC0415 -- see above
+    from mediavault.wire.http import Patience  # noqa: PLC0415 -- see above
+
+    origin, _ = split_url(url)
+    own = settings.credentials.get(origin)
+    network = settings.network
+    patience = Patience(network.connect_timeout, network.stall_timeout, network.retries, network.connections)
+    remote = HttpRemote(url, api_key=own.api_key if own else network.api_key, patience=patience)
+    try:
+        yield remote
+    finally:
+        remote.close()
+
+
+def now() -> Moment:
+    """Return the time, with this computer's zone."""
+    seconds = int(time.time())
+    offset = datetime.fromtimestamp(seconds, tz=UTC).astimezone().utcoffset()
+    return Moment(seconds, int(offset.total_seconds() // 60) if offset else 0)
+
+
+def now_ns() -> int:
+    """Return the time in ns since 1970-01-01 UTC."""
+    return time.time_ns()
+
+
+def utc_text(moment: Moment) -> str:
+    """Return a time as RFC 3339 in UTC, whole seconds."""
+    return datetime.fromtimestamp(moment.seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def author(settings: Settings) -> Person:
+    """Return who commits: as configured, else the system's user."""
+    name = _clean(settings.user.name) or _clean(_system_name()) or "unknown"
+    email = _clean(settings.user.email) or _clean(f"{_login()}@{os.uname().nodename or 'localhost'}")
+    return Person(name, email)
+
+
+def _login() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user{os.getuid()}"
+
+
+def _system_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_gecos.partition(",")[0] or _login()
+    except KeyError:
+        return _login()
+
+
+def _clean(text: str) -> str:
+    kept = "".join(c for c in text if c.isprintable()).strip()
+    return kept.encode(errors="ignore")[:_MAX_TEXT].decode(errors="ignore").strip()
+
+
+def clone_repository(
+    environ: Mapping[str, str],
+    url: str,
+    root: Path,
+    *,
+    encrypted: bool,
+    branch: str | None,
+    ask: Callable[[], str],
+    given: bool,
+    progress: Progress,
+    remark: Callable[[str], None],
+) -> tuple["ClonePlan", "CloneReport"]:
+    """Copy a repository from a server into a folder; run again after an interruption, it continues.
+
+    Args:
+        environ: the environment that settings are read from.
+        url: of the repository.
+        root: the folder to make.
+        encrypted: what is expected; a server must not turn an encrypted repository into a plain one.
+        branch: what to check out; None for the server's usual one.
+        ask: returns the passphrase; called only where it is needed.
+        given: a passphrase was named, so it is checked even where the key is known.
+        progress: told of bytes.
+        remark: told what a person should know.
+
+    Raises:
+        NotFoundError: there is no such repository, or no such branch in it.
+        UsageError: the folder is in use, or the repository is not of the expected kind.
+        NotAllowedError: the passphrase is wrong or missing.
+        RemoteError: the server failed; what was received is kept.
+    """
+    from mediavault.ops import clone as op  # noqa: PLC0415 -- only cloning needs the room of transfers
+    from mediavault.ops.fetch import run_fetch  # noqa: PLC0415 -- as above
+
+    settings = settings_of(environ, None).settings
+    with connected(settings, url) as remote:
+        plan = op.plan_clone(remote, root, encrypted=encrypted)
+        slots = remote.slots() if encrypted else {}
+        store = key_store(environ, settings)
+        unlock_for_clone(store, plan.config, plan.config_bytes, slots=slots, ask=ask, given=given)
+        op.begin(plan)
+        op.prepare(plan, local_backend(plan.layout), slots)
+        with locked(plan.layout), _continued_later(root):
+            repository, former = recovered(plan.layout, lambda: open_repository(environ, plan.layout, ask))
+            for path in former.left if former else ():
+                remark(f"{shown(path)} was changed since and was left as it is.")
+            fetched = run_fetch(repository, op.REMOTE, remote, now().seconds, progress)
+            with opened_stage(repository, remark) as stage:
+                report = op.run_clone(repository, stage, fetched, branch=branch, now=now().seconds, progress=progress)
+    return plan, report
+
+
+@contextmanager
+def _continued_later(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except RemoteError as error:
+        error.untouched = f"What was received is kept in {root}."
+        error.hint = "Run the same command again: it continues."
+        raise
+    except MediaVaultError as error:
+        error.untouched = error.untouched or f"What was received is kept in {root}."
+        raise
