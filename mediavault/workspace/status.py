@@ -15,6 +15,7 @@ from mediavault.workspace.ignore import IgnoreRules
 from mediavault.workspace.layout import Layout
 from mediavault.workspace.links import LINK_HINT, target_problem
 from mediavault.workspace.long_paths import reach
+from mediavault.workspace.packed_list import PackedList
 from mediavault.workspace.paths import shown
 from mediavault.workspace.scan import Problem, Scan, ScannedFile, lstat_file, unreadable
 from mediavault.workspace.stage import Stage, StageRow, StampRow, same_content, trusted
@@ -65,7 +66,7 @@ class WorkingChanges(msgspec.Struct, frozen=True):
     modified: list[ScannedFile]
     deleted: list[str]
     untracked: list[ScannedFile]
-    refreshed: list[StageRow]
+    refreshed: PackedList[StageRow]
     problems: list[Problem]
 
 
@@ -93,7 +94,7 @@ def compare(
         IntegrityError: HEAD's trees are damaged.
     """
     working = working_changes(layout, stage, rules, paths)
-    if working.refreshed:
+    if len(working.refreshed):
         with suppress(RepositoryBusyError, StorageError):  # it only saves reading the same files the next time
             stage.refresh_many(working.refreshed)
     staged = [change for change in staged_changes(stage, reader, head_tree) if _selected(change.path, paths)]
@@ -145,8 +146,8 @@ class _WorkingComparison:
     def __init__(self, layout: Layout, stage: Stage) -> None:
         self._layout = layout
         self._stage = stage
-        self._found = WorkingChanges([], [], [], [], [])
-        self._doubtful: list[ScannedFile] = []
+        self._found = WorkingChanges([], [], [], PackedList(StageRow), [])
+        self._doubtful = PackedList(ScannedFile)
 
     def meet(self, rows: Iterator[StampRow], files: Iterable[ScannedFile]) -> None:
         """Go through both in path order."""
@@ -177,7 +178,7 @@ class _WorkingComparison:
     def result(self) -> WorkingChanges:
         """Decide about the doubtful files, with nothing of the stage held open."""
         # The clock is read once, before the first file is: an earlier time only makes trust harder to earn.
-        checked_ns = self._layout.clock_ns() if self._doubtful else 0
+        checked_ns = self._layout.clock_ns() if len(self._doubtful) else 0
         for file in self._doubtful:
             row = self._stage.get(file.path)
             if row is not None and self._same(row, file):

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,13 @@ def test_a_file_that_changes_while_it_is_added(film: Film, mode: str) -> None:
 def test_an_add_that_is_stopped_is_continued(film: Film, number: signal.Signals) -> None:
     film.write("big.mov", os.urandom(200 << 20))
     with subprocess.Popen(
-        [installed("mediagit"), "add", "."], cwd=film.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [installed("mediagit"), "add", "."],
+        cwd=film.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run in the background of a shell inherit that an interrupt is ignored.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- it only sets a signal
     ) as process:
         spool = film.root / ".mediagit" / "store" / ".tmp" / "spool"
         deadline = time.monotonic() + 60

@@ -53,9 +53,10 @@ def exchange(server: Server, data: bytes, patience: float = HUNG) -> bytes:
     """Send bytes, and return what comes until the server closes; after `patience` seconds of silence it is told the end."""
     parts = urlsplit(server.url)
     answer = b""
-    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=patience) as connection:
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=HUNG) as connection:
         with suppress(ConnectionError):
             connection.sendall(data)
+        connection.settimeout(patience)
         with suppress(ConnectionError):
             try:
                 while block := connection.recv(65536):
