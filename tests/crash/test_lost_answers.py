@@ -78,8 +78,9 @@ def outlive(theatre: Theatre, whole: Whole, number: int) -> tuple[str, int]:
     words = f"{scene.name}, the server died before its step {number}"
     outcome = world.begin(scene, stop_at=number, apart=True)
     did = check_report(whole, world, tuple(outcome.codes), outcome.errors[0], words)
-    if number:
-        assert outcome.server_crashed, words
+    if number and not outcome.server_crashed:
+        # Uploads side by side share some steps, such as the making of a folder: a run may take fewer than the one before.
+        assert outcome.server_steps < number, words
     check_again(whole, world, words)
     theatre.strike(world)
     return did, outcome.server_steps
