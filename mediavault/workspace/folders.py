@@ -30,11 +30,14 @@ class OpenFolders:
     Args:
         root: the working tree.
         sync: bring each folder that was changed to stable storage when it is left; else the caller does.
+        sync_made: bring the name of a folder that was made to stable storage before it is entered, so that no power cut
+            takes back the folder and leaves a file that was moved into it without a name.
     """
 
-    def __init__(self, root: Path, *, sync: bool) -> None:
+    def __init__(self, root: Path, *, sync: bool, sync_made: bool = False) -> None:
         self._root = str(root)
         self._sync = sync
+        self._sync_made = sync_made
         self._names: list[str] = []
         self._fds: list[int] = []
         self._changed: list[bool] = []
@@ -95,6 +98,9 @@ class OpenFolders:
         with suppress(FileExistsError):  # whatever it is now, opening tells
             os.mkdir(name, dir_fd=self._fds[-1])
             self._changed[-1] = True
+            if self._sync_made:
+                fsio.announce("sync-folder", "/".join((self._root, *self._names)))
+                os.fsync(self._fds[-1])
         return _open_folder(name, self._fds[-1])
 
     def _leave(self) -> None:

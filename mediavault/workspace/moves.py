@@ -122,7 +122,7 @@ class Mover:
         return Moved(self._stamps, self._left, self._written, self._deleted, self._newest_ns)
 
     def _folders(self) -> OpenFolders:
-        return OpenFolders(self._root, sync=self._few)
+        return OpenFolders(self._root, sync=self._few, sync_made=True)
 
     @contextmanager
     def _leaving(self, path: str) -> Iterator[None]:
