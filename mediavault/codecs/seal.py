@@ -23,6 +23,8 @@ from mediavault.formats.frame import (
     TAG_BYTES,
     Frame,
     FrameHeader,
+    Room,
+    WritableBuffer,
     begin_frame,
     encode_header,
     finish_frame,
@@ -44,9 +46,16 @@ class FrameSealer(Protocol):
         """The suite of the frames it makes; it opens no other."""
 
     def seal(
-        self, kind: Kind, oid: ObjectId, payload: Buffer, *, links: Sequence[Link] = (), generation: int = 0
-    ) -> bytearray:
-        """Return a whole frame around `payload`.
+        self,
+        kind: Kind,
+        oid: ObjectId,
+        payload: Buffer,
+        *,
+        links: Sequence[Link] = (),
+        generation: int = 0,
+        room: Room = bytearray,
+    ) -> WritableBuffer:
+        """Return a whole frame around `payload`, in memory from `room`.
 
         Raises:
             FormatError: the frame would break the format's rules.
@@ -67,11 +76,18 @@ class PlainSealer:
     suite = SUITE_PLAIN
 
     def seal(
-        self, kind: Kind, oid: ObjectId, payload: Buffer, *, links: Sequence[Link] = (), generation: int = 0
-    ) -> bytearray:
+        self,
+        kind: Kind,
+        oid: ObjectId,
+        payload: Buffer,
+        *,
+        links: Sequence[Link] = (),
+        generation: int = 0,
+        room: Room = bytearray,
+    ) -> WritableBuffer:
         """Return a whole frame with `payload` in clear."""
         header = FrameHeader(kind, SUITE_PLAIN, 0, oid, encode_links(links), generation, b"", len(payload))
-        frame, body = begin_frame(encode_header(header), len(payload))
+        frame, body = begin_frame(encode_header(header), len(payload), room)
         body[:] = payload
         body.release()
         finish_frame(frame)
@@ -113,14 +129,21 @@ class Sealer:
         self._random = random
 
     def seal(
-        self, kind: Kind, oid: ObjectId, payload: Buffer, *, links: Sequence[Link] = (), generation: int = 0
-    ) -> bytearray:
+        self,
+        kind: Kind,
+        oid: ObjectId,
+        payload: Buffer,
+        *,
+        links: Sequence[Link] = (),
+        generation: int = 0,
+        room: Room = bytearray,
+    ) -> WritableBuffer:
         """Return a whole frame with `payload` sealed in it."""
         stored = len(payload) + TAG_BYTES
         salt = self._salt(oid, payload)
         header = FrameHeader(kind, SUITE_AES_GCM, self._epoch, oid, encode_links(links), generation, salt, stored)
         aad = encode_header(header)
-        frame, body = begin_frame(aad, stored)
+        frame, body = begin_frame(aad, stored, room)
         self._cipher(header).encrypt_into(_NONCE, payload, aad, body)
         body.release()
         finish_frame(frame)

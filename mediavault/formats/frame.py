@@ -5,7 +5,7 @@ the stored bytes between header and checksum are opaque here.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import ge
 from typing import TypeAlias
 
@@ -16,6 +16,9 @@ from mediavault.errors import FormatError, UnsupportedFormatError
 from mediavault.model.ids import LINK_BYTES, Kind, Link, ObjectId, decode_links, encode_links
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+WritableBuffer: TypeAlias = bytearray | memoryview
+Room: TypeAlias = Callable[[int], WritableBuffer]
+"""Gives memory of exactly so many bytes, whatever is in them."""
 
 FRAME_VERSION = 1
 SUITE_PLAIN = 0
@@ -131,18 +134,18 @@ def build_frame(header: FrameHeader, parts: Iterable[Buffer]) -> bytes:
     return b"".join(pieces)
 
 
-def begin_frame(aad: bytes, stored_length: int) -> tuple[bytearray, memoryview]:
+def begin_frame(aad: bytes, stored_length: int, room: Room = bytearray) -> tuple[WritableBuffer, memoryview]:
     """Return a frame's buffer with the encoded header in it, and a writable view of where the stored bytes go.
 
     Seal straight into the view, then call `finish_frame`.
     """
     start = len(aad)
-    frame = bytearray(start + stored_length + CHECKSUM_BYTES)
+    frame = room(start + stored_length + CHECKSUM_BYTES)
     frame[:start] = aad
     return frame, memoryview(frame)[start : start + stored_length]
 
 
-def finish_frame(frame: bytearray) -> None:
+def finish_frame(frame: WritableBuffer) -> None:
     """Write the checksum at the end of a buffer from `begin_frame` whose stored bytes are complete."""
     view = memoryview(frame)
     frame[-CHECKSUM_BYTES:] = blake3(view[:-CHECKSUM_BYTES]).digest(CHECKSUM_BYTES)

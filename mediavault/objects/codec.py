@@ -8,7 +8,7 @@ from mediavault.codecs import zstd
 from mediavault.codecs.probe import worth_trying
 from mediavault.codecs.seal import FrameSealer
 from mediavault.errors import FormatError, IntegrityError
-from mediavault.formats.frame import MAX_CHUNK_RAW, Frame
+from mediavault.formats.frame import MAX_CHUNK_RAW, Frame, Room, WritableBuffer
 from mediavault.formats.metadata import decode_commit
 from mediavault.formats.payload import Codec, decode_payload, payload_parts
 from mediavault.model.ids import Kind, Link, Namer, ObjectId
@@ -58,27 +58,30 @@ class ObjectCodec:
         """Return the id of a manifest, tree, commit or tag."""
         return self._namer.metadata(kind, links, payload)
 
-    def encode_chunk(self, oid: ObjectId, raw: Buffer, try_compress: bool = True) -> bytearray:
+    def encode_chunk(
+        self, oid: ObjectId, raw: Buffer, try_compress: bool = True, room: Room = bytearray
+    ) -> WritableBuffer:
         """Return the frame of a chunk that `name_chunk` named `oid`.
 
         Args:
             oid: the chunk's id.
             raw: its bytes, at least one.
             try_compress: compress where a probe finds it worth trying; False stores the bytes as they are.
+            room: gives the memory for the frame.
         """
         packed = zstd.compress(raw, self._level) if try_compress and worth_trying(raw) else None
-        return self._seal(Kind.CHUNK, oid, raw, packed)
+        return self._seal(Kind.CHUNK, oid, raw, packed, room=room)
 
     def encode_metadata(
         self, kind: Kind, links: Sequence[Link], payload: bytes, generation: int = 0
-    ) -> tuple[ObjectId, bytearray]:
+    ) -> tuple[ObjectId, WritableBuffer]:
         """Return the id and the frame of a manifest, tree, commit or tag."""
         oid = self._namer.metadata(kind, links, payload)
         return oid, self.seal_metadata(kind, oid, links, payload, generation)
 
     def seal_metadata(
         self, kind: Kind, oid: ObjectId, links: Sequence[Link], payload: bytes, generation: int = 0
-    ) -> bytearray:
+    ) -> WritableBuffer:
         """Return the frame of an object that `name_metadata` named `oid`."""
         return self._seal(kind, oid, payload, zstd.compress(payload, self._level), links=links, generation=generation)
 
@@ -135,7 +138,8 @@ class ObjectCodec:
         *,
         links: Sequence[Link] = (),
         generation: int = 0,
-    ) -> bytearray:
+        room: Room = bytearray,
+    ) -> WritableBuffer:
         codec, data = (Codec.RAW, raw) if packed is None else (Codec.ZSTD, packed)
         head, data, padding = payload_parts(codec, len(raw), data, padded=self._padded)
         start, end = len(head), len(head) + len(data)
@@ -147,4 +151,4 @@ class ObjectCodec:
             payload[:start] = head
             payload[start:end] = data
             payload[end:] = padding
-        return self._sealer.seal(kind, oid, payload, links=links, generation=generation)
+        return self._sealer.seal(kind, oid, payload, links=links, generation=generation, room=room)

@@ -18,6 +18,7 @@ import msgspec
 from blake3 import blake3
 
 from mediavault.chunking.fastcdc import Chunker
+from mediavault.formats.frame import WritableBuffer
 from mediavault.model.ids import Link, ObjectId
 from mediavault.model.splitting import Splitter
 from mediavault.objects.codec import ObjectCodec
@@ -31,6 +32,8 @@ WHOLE_BYTES: Final = 1 << 20
 
 _GROUP_BYTES: Final = 1 << 20
 _BATCH_FILES: Final = 64
+_ARENA_BYTES: Final = 2 << 20
+"""What the frames of a group take: the chunk that fills it may pass its size by one chunk, and padding and headers add little."""
 
 _TINY_BYTES: Final = 32 << 10
 """Files of this size on average are taken by the caller's thread: for pieces of work of a few microseconds, handing the
@@ -86,7 +89,35 @@ class _Sealed(NamedTuple):
 
     id: ObjectId
     length: int
-    frame: bytearray | None
+    frame: WritableBuffer | None
+
+
+class _Arena:
+    """Memory for the frames of one group, used again once they are appended: the kernel clears new pages for longer than sealing takes."""
+
+    def __init__(self) -> None:
+        self._view = memoryview(bytearray(_ARENA_BYTES))
+        self._used = 0
+
+    def room(self, size: int) -> WritableBuffer:
+        """Return the next `size` bytes; new memory where there are no more."""
+        end = self._used + size
+        if end > _ARENA_BYTES:
+            return bytearray(size)
+        room = self._view[self._used : end]
+        self._used = end
+        return room
+
+    def clear(self) -> None:
+        """Let all of it be used again."""
+        self._used = 0
+
+
+class _Group(NamedTuple):
+    """Neighbouring chunks of a large file after a worker had them, and the memory that holds their frames."""
+
+    chunks: list[_Sealed]
+    arena: _Arena
 
 
 class _Whole(NamedTuple):
@@ -127,16 +158,23 @@ class _Stream(Generic[S]):
 class _Groups(NamedTuple):
     """What a window was cut into, when the file's hash will have passed it, and whether the file ended in it."""
 
-    sealing: "list[Future[list[_Sealed]]]"
+    sealing: "list[Future[_Group]]"
     hashing: "Future[blake3] | Future[int]"
     ended: bool
+
+
+class _Wholes(NamedTuple):
+    """Small files after a worker had them, and the memory that holds their frames."""
+
+    files: list[_Whole | None]
+    arena: _Arena
 
 
 class _Batch(NamedTuple, Generic[S]):
     """Small files that one thread takes together; `take` does it, or waits for the worker that does."""
 
     sources: list[S]
-    take: Callable[[], list[_Whole | None]]
+    take: Callable[[], _Wholes]
 
 
 class _Window(NamedTuple, Generic[S]):
@@ -238,6 +276,7 @@ class _Run(Generic[S]):
         self._streams: list[_Stream[S]] = []
         self._buffers: list[memoryview] = []
         self._buffer_bytes = WINDOW_BYTES + ingest.local.chunker.maximum
+        self._arenas: list[_Arena] = []
         self._claimed: dict[ObjectId, object] = {}
         self._stopping = False
 
@@ -273,7 +312,7 @@ class _Run(Generic[S]):
                 if stream.ended:
                     break
 
-    def _begin_batch(self, batch: list[S]) -> Callable[[], list[_Whole | None]]:
+    def _begin_batch(self, batch: list[S]) -> Callable[[], _Wholes]:
         if sum(source.size for source in batch) <= _TINY_BYTES * len(batch):
             return partial(self._take_whole, batch)
         return self._workers.submit(self._take_whole, batch).result
@@ -300,18 +339,22 @@ class _Run(Generic[S]):
                 self._streams.remove(stream)
                 yield stream.source, _content(stream)
             return
-        for source, whole in zip(job.sources, job.take(), strict=True):
+        taken = job.take()
+        for source, whole in zip(job.sources, taken.files, strict=True):
             if whole is _GROWN:
                 stream = self._stream(source)
                 yield from self._finish(self._begin_window(stream, last=True))
             else:
                 yield source, self._finish_whole(whole)
+        self._free(taken.arena)
 
     def _finish_window(self, window: _Window[S]) -> bool:
         """Append the frames of a window; return whether the file ended in it."""
         groups = window.future.result()
-        for group in groups.sealing:
-            self._append(group.result(), window.stream.manifest)
+        for sealing in groups.sealing:
+            group = sealing.result()
+            self._append(group.chunks, window.stream.manifest)
+            self._free(group.arena)
         groups.hashing.result()
         self._buffers.append(window.buffer)
         return groups.ended
@@ -329,6 +372,11 @@ class _Run(Generic[S]):
                 self._sink.append(chunk.frame, chunk.length)
                 del self._claimed[chunk.id]
             manifest.append(chunk.id, chunk.length)
+
+    def _free(self, arena: _Arena) -> None:
+        """Hand memory back whose frames the sink has taken."""
+        arena.clear()
+        self._arenas.append(arena)
 
     # In the reading thread.
 
@@ -352,7 +400,7 @@ class _Run(Generic[S]):
         stream.tail = bytes(buffer[sum(lengths) : filled])
         compress = stream.source.compress
         sealing = [
-            self._workers.submit(self._seal_group, buffer[at : at + sum(group)], group, compress)
+            self._workers.submit(self._take_group, buffer[at : at + sum(group)], group, compress)
             for at, group in _groups(lengths)
         ]
         if ended:
@@ -362,10 +410,21 @@ class _Run(Generic[S]):
 
     # In the workers.
 
-    def _take_whole(self, batch: Sequence[S]) -> list[_Whole | None]:
-        return [self._seal_whole(source) for source in batch]
+    def _take_group(self, content: memoryview, lengths: Sequence[int], compress: bool) -> _Group:
+        arena = self._free_arena()
+        return _Group(self._seal_chunks(content, lengths, compress, arena), arena)
 
-    def _seal_whole(self, source: S) -> _Whole | None:
+    def _take_whole(self, batch: Sequence[S]) -> _Wholes:
+        arena = self._free_arena()
+        return _Wholes([self._seal_whole(source, arena) for source in batch], arena)
+
+    def _free_arena(self) -> _Arena:
+        try:
+            return self._arenas.pop()
+        except IndexError:
+            return _Arena()
+
+    def _seal_whole(self, source: S, arena: _Arena) -> _Whole | None:
         if self._stopping:
             return None
         buffer = self._local.buffer
@@ -381,9 +440,9 @@ class _Run(Generic[S]):
             return _GROWN
         content = buffer[:filled]
         lengths = self._local.chunker.cut(content)
-        return _Whole(filled, blake3(content).digest(), self._seal_group(content, lengths, source.compress))
+        return _Whole(filled, blake3(content).digest(), self._seal_chunks(content, lengths, source.compress, arena))
 
-    def _seal_group(self, content: memoryview, lengths: Sequence[int], compress: bool) -> list[_Sealed]:
+    def _seal_chunks(self, content: memoryview, lengths: Sequence[int], compress: bool, arena: _Arena) -> list[_Sealed]:
         sealed = []
         at = 0
         for length in lengths:
@@ -392,7 +451,7 @@ class _Run(Generic[S]):
             raw = content[at : at + length]
             at += length
             oid = self._codec.name_chunk(raw)
-            frame = self._codec.encode_chunk(oid, raw, compress) if self._claim(oid) else None
+            frame = self._codec.encode_chunk(oid, raw, compress, arena.room) if self._claim(oid) else None
             sealed.append(_Sealed(oid, length, frame))
         return sealed
 

@@ -32,7 +32,7 @@ class FrameSink(KnownObjects, Protocol):
     """Where new frames go; `has` tells of those that went there and may not be stored yet."""
 
     def append(self, frame: Buffer, raw_length: int) -> None:
-        """Take a whole frame, whose payload has `raw_length` bytes when opened."""
+        """Take a whole frame, whose payload has `raw_length` bytes when opened; its memory is the caller's again afterwards."""
 
 
 class NodeWriter:

@@ -26,6 +26,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make files of a few hundred kilobytes take the way of large ones."""
     monkeypatch.setattr(ingesting, "WINDOW_BYTES", 64 << 10)
     monkeypatch.setattr(ingesting, "_GROUP_BYTES", 16 << 10)
+    monkeypatch.setattr(ingesting, "_ARENA_BYTES", 32 << 10)
     monkeypatch.setattr(ingesting, "WHOLE_BYTES", 100_000)
 
 
