@@ -22,7 +22,7 @@ from mediavault.store.pack_writer import SPOOL, PackWriter
 from mediavault.store.receive import PackReceiver
 from mediavault.store.salvage import salvage
 from mediavault.sync.progress import SILENT, Progress
-from mediavault.sync.ranges import Span, at_once, cut, locate, read_frame, spans
+from mediavault.sync.ranges import PackedRows, Span, at_once, cut, locate, read_frame, spans
 from mediavault.sync.remote import Remote
 from mediavault.sync.survey import Survey, survey
 from mediavault.sync.transfer import Stop, run_several
@@ -31,6 +31,8 @@ from mediavault.wire.http import UnreachableError
 PACK_BYTES: Final = 64 << 20
 CONNECTIONS: Final = 3
 ASKED_AT_ONCE: Final = 2048
+CHUNKS_AT_ONCE: Final = 1 << 17
+"""Of how many chunks the places are unpacked at a time: about 20 GB of large files, 35 MB of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,29 +117,33 @@ def run_fetch(
     """
     before = remote.traffic
     kept = salvage(frames.backend, frames.index, spool)
-    chunks: list[ObjectId] = []
+    chunks = 0
     with frames.writer(spool, plain=codec.plain, target=pack_size) as writer:
         if plan.wants:
             incoming = _Incoming(frames, codec, writer)
             try:
                 progress.start(None, "objects", "Looking what is new")
                 incoming.receive_metadata(remote, plan, spool, progress)
-                chunks = incoming.chunks
-                rows = _locate_all(remote, chunks)
-                if rows:
-                    progress.start(sum(row.length for row in rows), "bytes", "Receiving")
-                run_several(
-                    partial(incoming.receive_chunks, remote, progress),
-                    spans(rows),
-                    at_once(rows, connections),
-                    remote.abort,
-                )
+                found = incoming.take_chunks()
+                chunks = len(found)
+                places = _locate_packed(remote, found)
+                del found
+                if places:
+                    progress.start(sum(part.size for part in places), "bytes", "Receiving")
+                for part in places:
+                    rows = part.rows()
+                    run_several(
+                        partial(incoming.receive_chunks, remote, progress),
+                        spans(rows),
+                        at_once(rows, connections),
+                        remote.abort,
+                    )
             finally:
                 progress.done()
         objects = writer.frames_written
     after = remote.traffic
     return FetchReport(
-        chunks=len(chunks),
+        chunks=chunks,
         objects=objects,
         salvaged=kept.frames,
         bytes_received=after.received - before.received,
@@ -156,10 +162,11 @@ class _Incoming:
         self._lock = threading.Lock()
         self._chunks: dict[ObjectId, None] = {}
 
-    @property
-    def chunks(self) -> list[ObjectId]:
-        """The chunks that the metadata received so far needs and that are not here, in the order of files."""
-        return list(self._chunks)
+    def take_chunks(self) -> list[ObjectId]:
+        """Return the chunks that the metadata received so far needs and that are not here, in the order of files, once."""
+        found = list(self._chunks)
+        self._chunks.clear()
+        return found
 
     def receive_metadata(self, remote: Remote, plan: FetchPlan, spool: Path, progress: Progress) -> None:
         """Bring every commit, tag, tree and manifest that is wanted, following links until none leads to nothing."""
@@ -255,6 +262,16 @@ class _Incoming:
                 self._chunks[link.id] = None
             elif not self._writer.has(link.id):
                 pending[link.id] = link.kind
+
+
+def _locate_packed(remote: Remote, chunks: Sequence[ObjectId]) -> list[PackedRows]:
+    """Ask where chunks stand, some at a time, and keep it small.
+
+    Raises:
+        IntegrityError: the remote lacks some of them.
+    """
+    parts = (chunks[at : at + CHUNKS_AT_ONCE] for at in range(0, len(chunks), CHUNKS_AT_ONCE))
+    return [PackedRows.of(_locate_all(remote, part)) for part in parts]
 
 
 def _locate_all(remote: Remote, chunks: Sequence[ObjectId]) -> list[LocatedRow]:

@@ -1,5 +1,6 @@
 """Where a remote keeps frames, joined into ranges worth one request each, and cut out of what it sends."""
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ SHARE: Final = 24
 FEW: Final = 2
 """How many ranges of a small whole are read at once."""
 _LOCATED_AT_ONCE: Final = 65_536
+_PACKED: Final = struct.Struct("<32s32sQI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,33 @@ class Span:
     def end(self) -> int:
         """Where it ends in the pack."""
         return self.rows[-1].offset + self.rows[-1].length
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRows:
+    """Rows that wait for their turn, in 76 bytes each: of millions of chunks all are known before the first is read.
+
+    Attributes:
+        data: the rows.
+        size: how long their frames are in all, in bytes.
+    """
+
+    data: bytes
+    size: int
+
+    @classmethod
+    def of(cls, rows: Sequence[LocatedRow]) -> "PackedRows":
+        """Pack rows."""
+        data = b"".join([_PACKED.pack(row.id, row.pack, row.offset, row.length) for row in rows])
+        return cls(data, sum(row.length for row in rows))
+
+    def rows(self) -> list[LocatedRow]:
+        """Return the rows again, those of one pack sharing its name."""
+        packs: dict[bytes, ObjectId] = {}
+        return [
+            LocatedRow(ObjectId(oid), packs.setdefault(pack, ObjectId(pack)), offset, length)
+            for oid, pack, offset, length in _PACKED.iter_unpack(self.data)
+        ]
 
 
 def locate(remote: Remote, ids: Sequence[ObjectId]) -> list[LocatedRow]:

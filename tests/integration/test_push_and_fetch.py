@@ -9,6 +9,7 @@ import pytest
 from mediavault.errors import DivergedError, IntegrityError, NeedsDecisionError, NotFoundError, RefMovedError
 from mediavault.formats.ref import decode_ref_value
 from mediavault.refs.signing import KeyedSigner
+from mediavault.sync import fetch
 from mediavault.sync.push import RefUpdate, plan_push
 from mediavault.sync.survey import check_same_repository
 from mediavault.wire.client import HttpRemote
@@ -69,6 +70,19 @@ def test_second_fetch_brings_only_what_is_new(ann: Studio, ben: Studio, start_se
     report = ben.fetch(remote, [first.id])
     assert report.bytes_received < 200_000
     assert ben.files(second.id) == {"a.mov": film + noise(100_000, 4)}
+
+
+def test_chunks_are_received_in_slices(
+    ann: Studio, ben: Studio, start_server: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "CHUNKS_AT_ONCE", 5)
+    remote = connect(start_server().url)
+    files = {"film.mov": noise(3 * MIB, 1), "small": b"x"}
+    commit = ann.commit(files)
+    sent = ann.push(remote, commit)
+    received = ben.fetch(remote)
+    assert received.chunks == sent.chunks > 10
+    assert ben.files(commit.id) == files
 
 
 def test_nothing_new_transfers_nothing(ann: Studio, ben: Studio, start_server: Start, connect: Connect) -> None:

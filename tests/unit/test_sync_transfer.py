@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mediavault.errors import FormatError
 from mediavault.formats.wire import LocatedRow
-from mediavault.sync.ranges import GAP, LONGEST, SHARE, SHORTEST, Span, at_once, cut, spans
+from mediavault.sync.ranges import GAP, LONGEST, SHARE, SHORTEST, PackedRows, Span, at_once, cut, spans
 from mediavault.sync.transfer import HighWater, Stop, run_several
 
 
@@ -166,6 +166,13 @@ def test_ranges_hold_every_chunk_and_keep_their_bounds(located: list[LocatedRow]
         assert {row.pack for row in span.rows} == {span.pack}
         for one, two in zip(span.rows, span.rows[1:], strict=False):
             assert 0 <= two.offset - (one.offset + one.length) <= GAP
+
+
+@given(rows)
+def test_rows_that_were_packed_come_back(located: list[LocatedRow]) -> None:
+    packed = PackedRows.of(located)
+    assert packed.rows() == located
+    assert packed.size == sum(row.length for row in located)
 
 
 def test_large_whole_is_asked_for_in_few_ranges() -> None:
