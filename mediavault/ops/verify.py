@@ -33,7 +33,7 @@ class VerifyReport:
         place: the address of a remote; empty for this repository.
         quick: chunks were looked up and not read.
         refs: how many were checked.
-        objects: commits, tags, trees and manifests that were opened.
+        objects: how many were opened: chunks and all; when quick, the commits, tags, trees and manifests that refs lead to.
         packs: how many were checked; 0 for a remote.
         bytes: of these packs, or what a remote sent.
         damage: each thing that is not as it should be.
@@ -80,7 +80,7 @@ def verify(repository: Repository, progress: Progress, *, quick: bool = False) -
         place="",
         quick=quick,
         refs=check.ref_count,
-        objects=check.object_count,
+        objects=check.followed if quick else check.judged,
         packs=len(check.sizes),
         bytes=sum(check.sizes.values()),
         damage=damage,
@@ -134,7 +134,8 @@ class _Check:
         self._tips: list[Link] = []
         self.sizes: dict[ObjectId, int] = {}
         self.ref_count = 0
-        self.object_count = 0
+        self.judged = 0
+        self.followed = 0
 
     def slots(self) -> Iterator[Damage]:
         """Check that key slots parse and belong here."""
@@ -160,6 +161,7 @@ class _Check:
 
     def _judge(self, frame: Frame) -> str:
         header = frame.header
+        self.judged += 1
         try:
             self._repository.codec.verify(frame, header.id, header.kind)
         except MediaVaultError as error:
@@ -220,7 +222,7 @@ class _Check:
             found.append(Damage(error.message, link.id, pack, offset))
 
         for _, body in walk_metadata(self.reader, self._tips, damaged=damaged):
-            self.object_count += 1
+            self.followed += 1
             progress.advance(1)
             for chunk in chunks_of(body):
                 places = self._index.find(chunk.chunk)
