@@ -17,26 +17,22 @@ from mediavault.errors import (
     UsageError,
 )
 from mediavault.formats.wire import Problem, encode_json
+from mediavault.hosting.refusal import RefusedError
 from mediavault.model.ids import ObjectId
 from mediavault.wire import problems
 from mediavault.wire.problems import ProblemType
 from mediavault_backends import errors as backend_errors
 
-MISSING_SHOWN: Final = 1000
-"""How many missing ids a refusal lists."""
-
 _LOG: Final = logging.getLogger("mediavault_server")
 
 
-class RequestRefusedError(Exception):
-    """A request is refused; `headers` and the fields go into the answer.
+class RequestRefusedError(RefusedError):
+    """A request is refused; the fields go into the answer.
 
     Args:
         kind: the type of the refusal.
         detail: what is wrong with this very request; never contains a secret.
         missing: ids that the request links to and that are not there.
-        repository: the id (hex) of the repository that lives here.
-        given: the id (hex) of the repository that the request came from.
         headers: more headers for the answer.
     """
 
@@ -46,16 +42,9 @@ class RequestRefusedError(Exception):
         detail: str = "",
         *,
         missing: Iterable[ObjectId] = (),
-        repository: str = "",
-        given: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(detail or kind.title)
-        self.kind = kind
-        self.detail = detail
-        self.missing = [object_id.hex() for object_id, _ in zip(missing, range(MISSING_SHOWN), strict=False)]
-        self.repository = repository
-        self.given = given
+        super().__init__(kind, detail, missing=missing)
         self.headers = dict(headers or {})
 
 
@@ -78,9 +67,9 @@ _BACKEND_ERRORS: Final[tuple[tuple[type[Exception], ProblemType, Mapping[str, st
 )
 
 
-def problem_for(error: Exception) -> RequestRefusedError:
+def problem_for(error: Exception) -> RefusedError:
     """Return the refusal that an error becomes; what is not in the table is the server's own failure."""
-    if isinstance(error, RequestRefusedError):
+    if isinstance(error, RefusedError):
         return error
     if isinstance(error, HTTPException):
         kind = {404: problems.NOT_FOUND, 405: problems.METHOD}.get(error.status_code, problems.BAD_REQUEST)
@@ -92,7 +81,7 @@ def problem_for(error: Exception) -> RequestRefusedError:
     return RequestRefusedError(problems.INTERNAL)
 
 
-def problem_response(refusal: RequestRefusedError) -> Response:
+def problem_response(refusal: RefusedError) -> Response:
     """Return the answer."""
     body = Problem(
         type=refusal.kind.uri,
@@ -103,7 +92,8 @@ def problem_response(refusal: RequestRefusedError) -> Response:
         repository=refusal.repository,
         given=refusal.given,
     )
-    return Response(encode_json(body), refusal.kind.status, media_type=problems.MEDIA_TYPE, headers=refusal.headers)
+    headers = refusal.headers if isinstance(refusal, RequestRefusedError) else None
+    return Response(encode_json(body), refusal.kind.status, media_type=problems.MEDIA_TYPE, headers=headers)
 
 
 async def answer_error(request: Request, error: Exception) -> Response:

@@ -2,42 +2,20 @@
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mediavault.errors import FormatError, UnsupportedFormatError
-from mediavault.formats.config import RepositoryConfig, decode_config
-from mediavault.store.frames import FrameStore
-from mediavault.store.index import ObjectIndex
+from mediavault.hosting.refusal import RefusedError
+from mediavault.hosting.repository import HostedRepository, check_config, host, is_there, make, read_config
 from mediavault.wire import problems
-from mediavault_backends.api import Absent, Backend, Spooling
-from mediavault_backends.errors import NotFoundError, OutcomeUnknownError, PreconditionFailedError
+from mediavault_backends.api import Backend
 from mediavault_backends.keys import encode_segment
 from mediavault_backends.prefix import prefixed
 from mediavault_server.problems import RequestRefusedError
 from mediavault_server.settings import NAME
 
-CONFIG_KEY: Final = "config"
 KEPT: Final = 256
 """How many repositories' indexes a process holds at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostedRepository:
-    """One repository: its blobs, its config, its index. Safe to use from several threads."""
-
-    name: str
-    backend: Backend
-    config_bytes: bytes
-    config: RepositoryConfig
-    frames: FrameStore
-    spool: Path
-
-    @property
-    def plain(self) -> bool:
-        """Whether it is not encrypted."""
-        return self.config.suite == 0
 
 
 class Repositories:
@@ -60,7 +38,7 @@ class Repositories:
         """Return a repository, from memory if this process has it.
 
         Raises:
-            RequestRefusedError: there is none.
+            RefusedError: there is none.
         """
         name = _name(team, project)
         with self._lock:
@@ -74,23 +52,20 @@ class Repositories:
         """Return a repository after reading its config anew: an operator may have put another in its place.
 
         Raises:
-            RequestRefusedError: there is none.
+            RefusedError: there is none.
         """
         name = _name(team, project)
         backend = self._backend(team, project)
         try:
-            config = backend.get(CONFIG_KEY).data
-        except NotFoundError:
+            config = read_config(name, backend)
+        except RefusedError:
             with self._lock:
                 self._open.pop(name, None)
-            raise RequestRefusedError(problems.NO_REPOSITORY, f"There is no repository {name}.") from None
+            raise
         with self._lock:
             found = self._open.get(name)
             if found is None or found.config_bytes != config:
-                frames = FrameStore(backend, ObjectIndex(backend))
-                spool = backend.spool_folder if isinstance(backend, Spooling) else self._scratch / team / project
-                spool.mkdir(parents=True, exist_ok=True)
-                found = HostedRepository(name, backend, config, decode_config(config), frames, spool)
+                found = host(name, backend, config, self._scratch / team / project)
                 self._open[name] = found
             while len(self._open) > KEPT:
                 self._open.popitem(last=False)
@@ -103,36 +78,16 @@ class Repositories:
             the repository, and whether it is new.
 
         Raises:
-            RequestRefusedError: bytes that are no config; another repository of this name; or nobody may make one.
+            RefusedError: bytes that are no config; another repository of this name; or nobody may make one.
         """
         name = _name(team, project)
-        try:
-            wanted = decode_config(config)
-        except (FormatError, UnsupportedFormatError) as error:
-            raise RequestRefusedError(problems.MISMATCH, error.message) from error
-        try:
-            return self._same(team, project, wanted, config), False
-        except RequestRefusedError as refusal:
-            if refusal.kind is not problems.NO_REPOSITORY:
-                raise
-        if not self._create:
+        check_config(config)
+        backend = self._backend(team, project)
+        new = not is_there(name, backend, config)
+        if new and not self._create:
             raise RequestRefusedError(problems.FORBIDDEN, f"There is no project {name}, and this server makes none.")
-        try:
-            self._backend(team, project).put(CONFIG_KEY, config, when=Absent())
-        except (PreconditionFailedError, OutcomeUnknownError):
-            return self._same(team, project, wanted, config), False
-        return self.reopen(team, project), True
-
-    def _same(self, team: str, project: str, wanted: RepositoryConfig, config: bytes) -> HostedRepository:
-        found = self.reopen(team, project)
-        if found.config_bytes != config:
-            raise RequestRefusedError(
-                problems.OTHER_REPOSITORY,
-                f"{found.name} is repository {found.config.repository.hex()}, not {wanted.repository.hex()}.",
-                repository=found.config.repository.hex(),
-                given=wanted.repository.hex(),
-            )
-        return found
+        new = new and make(name, backend, config)
+        return self.reopen(team, project), new
 
     def _backend(self, team: str, project: str) -> Backend:
         return prefixed(self.storage, f"{encode_segment(team)}/{encode_segment(project)}/")

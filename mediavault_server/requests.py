@@ -2,18 +2,21 @@
 
 import re
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.requests import Request
 
 from mediavault.errors import FormatError, UsageError
 from mediavault.formats.wire import CheckRequest, decode_ids, decode_json, parse_etag
+from mediavault.hosting.repository import HostedRepository
 from mediavault.model.ids import ObjectId, parse_id
 from mediavault.model.names import check_ref_name
 from mediavault.wire import problems
 from mediavault_server.problems import RequestRefusedError
-from mediavault_server.repositories import HostedRepository, Repositories
 from mediavault_server.streams import in_thread, whole_body
+
+if TYPE_CHECKING:
+    from mediavault_server.repositories import Repositories
 
 MAX_JSON: Final = 1 << 20
 MAX_IDS: Final = 65_536

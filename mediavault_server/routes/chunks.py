@@ -6,13 +6,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mediavault.errors import FormatError, UnsupportedFormatError
-from mediavault.formats.frame import MAX_FRAME, MAX_METADATA_FRAME, Frame, parse_frame
-from mediavault.formats.wire import CheckResponse, LocatedRow, encode_ids, encode_json, encode_located
-from mediavault.model.ids import Kind, ObjectId
+from mediavault.formats.frame import MAX_FRAME, MAX_METADATA_FRAME, parse_frame
+from mediavault.formats.wire import CheckResponse, encode_ids, encode_json, encode_located
+from mediavault.hosting.accept import store_frame
+from mediavault.hosting.chunks import locate as find_chunks
+from mediavault.hosting.chunks import read_chunk
+from mediavault.model.ids import Kind
 from mediavault.wire import problems
-from mediavault_server.accept import store_frame
 from mediavault_server.problems import RequestRefusedError
-from mediavault_server.repositories import HostedRepository
 from mediavault_server.requests import byte_range, id_list, is_json, path_id, repository
 from mediavault_server.streams import in_thread, whole_body
 
@@ -31,7 +32,7 @@ async def locate(request: Request) -> Response:
     """Return where the ids in the body stand; those that are missing are left out."""
     repo = await repository(request)
     ids = await id_list(request)
-    rows = await in_thread(partial(_locate, repo, ids))
+    rows = await in_thread(partial(find_chunks, repo, ids))
     return Response(encode_located(rows), media_type="application/octet-stream")
 
 
@@ -48,7 +49,7 @@ async def put_manifest(request: Request) -> Response:
 async def get_chunk(request: Request) -> Response:
     """Return a chunk's frame or a range of it."""
     repo = await repository(request)
-    frame = await in_thread(partial(_read_chunk, repo, path_id(request)))
+    frame = await in_thread(partial(read_chunk, repo, path_id(request)))
     etag = f'"{frame.checksum.hex()}"'
     headers = {"ETag": etag, "Accept-Ranges": "bytes"}
     if request.headers.get("if-none-match") == etag:
@@ -73,21 +74,3 @@ async def _put(request: Request, limit: int, *, chunk: bool) -> Response:
         raise RequestRefusedError(problems.MISMATCH, "The frame is not the one that the path names.")
     new = await in_thread(partial(store_frame, repo, frame))
     return Response(status_code=201 if new else 200)
-
-
-def _locate(repo: HostedRepository, ids: list[ObjectId]) -> list[LocatedRow]:
-    absent = set(repo.frames.missing(ids))
-    rows = []
-    for object_id in ids:
-        # A copy in a condemned pack can still be read, though nobody may rely on it: `missing` says that it is missing.
-        place = repo.frames.locate(object_id) if object_id not in absent else None
-        if place is not None:
-            rows.append(LocatedRow(object_id, place.pack_id, place.offset, place.length))
-    return rows
-
-
-def _read_chunk(repo: HostedRepository, object_id: ObjectId) -> Frame:
-    place = repo.frames.locate(object_id)
-    if place is None or place.kind is not Kind.CHUNK:
-        raise RequestRefusedError(problems.NOT_FOUND)
-    return repo.frames.read(object_id)

@@ -7,11 +7,11 @@ from starlette.responses import Response
 
 from mediavault.formats.config import MAX_CONFIG, fingerprint
 from mediavault.formats.wire import etag_of
+from mediavault.hosting.repository import HostedRepository
+from mediavault.hosting.uploads import keep_chunks_of_the_dead
 from mediavault.wire.problems import PROTOCOL
-from mediavault_server.repositories import HostedRepository
 from mediavault_server.requests import MAX_IDS, address
 from mediavault_server.streams import in_thread, whole_body
-from mediavault_server.uploads import keep_chunks_of_the_dead
 
 
 async def get(request: Request) -> Response:

@@ -1,40 +1,22 @@
 """`objects`: metadata and frames by id, for whoever walks history."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mediavault.errors import FormatError
-from mediavault.formats.frame import Frame
 from mediavault.formats.wire import PackRequest, decode_json
-from mediavault.model.ids import Kind, Link, ObjectId
-from mediavault.store.assemble import PackSource, plan_packs
-from mediavault.store.keys import MAX_PACK_ROWS
-from mediavault.store.reachability import closure
+from mediavault.hosting.metadata import Wanted, assemble
 from mediavault.wire import problems
 from mediavault_server.problems import RequestRefusedError
-from mediavault_server.repositories import HostedRepository
 from mediavault_server.requests import MAX_JSON, hex_id, id_list, repository
 from mediavault_server.streams import BlockResponse, in_thread, whole_body
 
 MAX_FRAMES: Final = 4096
 MAX_NAMED: Final = 4096
 """How many ids one request for a pack may name."""
-MAX_METADATA: Final = 64 << 20
-"""Bytes of frames in one answer; a client asks again for what the frames that it got link to."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    want: list[ObjectId]
-    have: list[ObjectId]
-    depth: int | None
-    trees: list[ObjectId] | None
 
 
 async def get(request: Request) -> Response:
@@ -51,14 +33,14 @@ async def pack(request: Request) -> Response:
     """Return a pack with the metadata reachable from `want` and not from `have`, parents first."""
     repo = await repository(request)
     wanted = await _wanted(request)
-    source, chunked = await in_thread(partial(_assemble, repo, wanted))
+    source, chunked = await in_thread(partial(assemble, repo, wanted))
     headers = {"X-Chunked-Objects": str(chunked), "Content-Length": str(source.size), "ETag": f'"{source.id.hex()}"'}
     if request.method == "HEAD":
         return Response(headers=headers, media_type="application/octet-stream")
     return BlockResponse(source.blocks(), 200, headers)
 
 
-async def _wanted(request: Request) -> _Wanted:
+async def _wanted(request: Request) -> Wanted:
     query = request.query_params
     if unknown := set(query) - {"want", "have", "depth", "trees"}:
         raise RequestRefusedError(problems.BAD_REQUEST, f"Unknown parameters: {', '.join(sorted(unknown))}.")
@@ -76,7 +58,7 @@ async def _wanted(request: Request) -> _Wanted:
         raise RequestRefusedError(problems.BAD_REQUEST, f"Name between one and {MAX_NAMED} ids.")
     if depth is not None and depth < 1:
         raise RequestRefusedError(problems.BAD_REQUEST, "A depth is 1 or more.")
-    return _Wanted(
+    return Wanted(
         [hex_id(i) for i in want],
         [hex_id(i) for i in have],
         depth,
@@ -90,44 +72,3 @@ def _depth(given: list[str]) -> int | None:
     if len(given) > 1 or not (given[0].isascii() and given[0].isdigit() and len(given[0]) < 10):
         raise RequestRefusedError(problems.BAD_REQUEST, "A depth is one number.")
     return int(given[0])
-
-
-def _assemble(repo: HostedRepository, wanted: _Wanted) -> tuple[PackSource, int]:
-    missing = repo.frames.missing([*wanted.want, *(wanted.trees or ())])
-    if missing:
-        raise RequestRefusedError(problems.NOT_FOUND, "Some of the wanted objects are missing.", missing=missing)
-    ids: list[ObjectId] = []
-    files: set[ObjectId] = set()
-    size = 0
-    for frame in _reachable(repo, wanted):
-        size += frame.size
-        if ids and size > MAX_METADATA:
-            break
-        ids.append(frame.header.id)
-        if frame.header.kind is Kind.TREE:
-            files.update(link.id for link in frame.header.links if link.kind is Kind.MANIFEST)
-    if not ids:
-        raise RequestRefusedError(problems.NOT_FOUND, "Everything wanted is reachable from what you have.")
-    packs = plan_packs(repo.frames, ids, plain=repo.plain, ordered=True, target=2 * MAX_METADATA)
-    return next(iter(packs)), len(files)
-
-
-def _reachable(repo: HostedRepository, wanted: _Wanted) -> Iterator[Frame]:
-    links = []
-    for object_id in wanted.want:
-        kind = _kind(repo, object_id)
-        if kind is Kind.CHUNK:
-            raise RequestRefusedError(problems.BAD_REQUEST, f"Object {object_id.hex()} is no metadata.")
-        links.append(Link(kind, object_id))
-    for object_id in wanted.trees or ():
-        if _kind(repo, object_id) is not Kind.TREE:
-            raise RequestRefusedError(problems.BAD_REQUEST, f"Object {object_id.hex()} is no tree.")
-    batches = closure(repo.frames, links, wanted.have, depth=wanted.depth, trees=wanted.trees)
-    return islice((frame for batch in batches for frame in batch), MAX_PACK_ROWS)
-
-
-def _kind(repo: HostedRepository, object_id: ObjectId) -> Kind:
-    place = repo.frames.locate(object_id)
-    if place is None:
-        raise RequestRefusedError(problems.NOT_FOUND, "An object is gone.", missing=[object_id])
-    return Kind(place.kind)

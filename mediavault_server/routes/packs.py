@@ -5,13 +5,13 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mediavault.hosting.repository import HostedRepository
 from mediavault.store.keys import pack_key
 from mediavault.wire import problems
 from mediavault_backends.api import Stat
 from mediavault_backends.errors import NotFoundError
 from mediavault_server.accept import receive_pack
 from mediavault_server.problems import RequestRefusedError
-from mediavault_server.repositories import HostedRepository
 from mediavault_server.requests import byte_range, path_id, repository
 from mediavault_server.streams import BlockResponse, body_blocks, in_thread
 

@@ -7,10 +7,10 @@ import uuid
 from pathlib import Path
 from typing import Final
 
+from mediavault.hosting.repository import HostedRepository
 from mediavault.store.pack_writer import SPOOL
 from mediavault.store.receive import PackReceiver
 from mediavault.store.salvage import salvage
-from mediavault_server.repositories import HostedRepository
 
 _UPLOAD: Final = "upload-"
 

@@ -1,0 +1,83 @@
+"""Wrapped repository keys, which only a passphrase or a recovery code opens. Changed conditionally, never over another."""
+
+from typing import Final
+
+from blake3 import blake3
+
+from mediavault.errors import FormatError, UnsupportedFormatError
+from mediavault.formats.slot import decode_slot
+from mediavault.hosting.refusal import RefusedError
+from mediavault.hosting.repository import HostedRepository
+from mediavault.wire import problems
+from mediavault_backends.api import Absent, Blob, Matches
+from mediavault_backends.errors import NotFoundError, OutcomeUnknownError, PreconditionFailedError
+
+PREFIX: Final = "keys/"
+
+
+def list_slots(repo: HostedRepository) -> list[str]:
+    """Return the names of the slots."""
+    keys = [stat.key.removeprefix(PREFIX) for stat in repo.backend.scan(PREFIX)]
+    return [key for key in keys if "/" not in key]
+
+
+def read_slot(repo: HostedRepository, name: str) -> Blob | None:
+    """Return a slot; None where there is none."""
+    try:
+        return repo.backend.get(PREFIX + name)
+    except NotFoundError:
+        return None
+
+
+def store_slot(repo: HostedRepository, name: str, body: bytes, expected: bytes | None) -> bool:
+    """Put a slot; its being there already, byte for byte, is success, so that a lost answer can be asked for again.
+
+    Args:
+        repo: where.
+        name: of the slot; valid.
+        body: the slot.
+        expected: the BLAKE3 of the slot that it replaces; None: only where there is none.
+
+    Returns:
+        whether there was none.
+
+    Raises:
+        RefusedError: the body is not this slot of this repository, or the condition does not hold.
+    """
+    try:
+        slot = decode_slot(body)
+    except (FormatError, UnsupportedFormatError) as error:
+        raise RefusedError(problems.MISMATCH, error.message) from error
+    if slot.slot != name or slot.repository != repo.config.repository.hex():
+        raise RefusedError(problems.MISMATCH, "The slot has another name, or is of another repository.")
+    current = read_slot(repo, name)
+    if current is not None and current.data == body:
+        return False
+    _check_expected(current, expected)
+    try:
+        repo.backend.put(PREFIX + name, body, when=Absent() if current is None else Matches(current.version))
+    except (PreconditionFailedError, OutcomeUnknownError):
+        found = read_slot(repo, name)
+        if found is None or found.data != body:
+            raise RefusedError(problems.PRECONDITION) from None
+    return current is None
+
+
+def remove_slot(repo: HostedRepository, name: str, expected: bytes) -> None:
+    """Remove the slot whose BLAKE3 is `expected`.
+
+    Raises:
+        RefusedError: there is none, or another one.
+    """
+    current = read_slot(repo, name)
+    if current is None:
+        raise RefusedError(problems.NOT_FOUND)
+    _check_expected(current, expected)
+    repo.backend.delete(PREFIX + name)
+
+
+def _check_expected(current: Blob | None, expected: bytes | None) -> None:
+    if expected is None and current is not None:
+        raise RefusedError(problems.SLOT_TAKEN)
+    if expected is not None and (current is None or blake3(current.data).digest() != expected):
+        raise RefusedError(problems.PRECONDITION)
