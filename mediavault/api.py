@@ -315,9 +315,8 @@ class Project:
             UsageError: the name is taken or cannot be one, or the address is none.
         """
         from mediavault.ops.remotes import add_remote  # noqa: PLC0415 -- as above
-        from mediavault.wire.client import split_url  # noqa: PLC0415 -- as above
 
-        split_url(url)
+        compose.check_address(url)
         with locked(self._layout):
             add_remote(self._layout, compose.settings_of(self._environ, self._layout).settings, name, url)
 
@@ -351,7 +350,7 @@ class Project:
             name = self._remote(repository, remote)
             plan = plan_push(repository, name, refs, follow=follow, tags=tags)
             slots = compose.read_slots(repository.backend)
-            with compose.connected(repository.settings, remote_url(repository.settings, name)) as other:
+            with compose.connected(self._environ, repository.settings, remote_url(repository.settings, name)) as other:
                 return run_push(repository, plan, other, slots=slots, now=compose.now().seconds, progress=progress)
 
     def fetch(self, remote: str | None = None, *, progress: Progress = _SILENT) -> "FetchReport":
@@ -370,7 +369,7 @@ class Project:
         with uncollected(self._layout):
             repository = self._read()
             name = self._remote(repository, remote)
-            with compose.connected(repository.settings, remote_url(repository.settings, name)) as other:
+            with compose.connected(self._environ, repository.settings, remote_url(repository.settings, name)) as other:
                 return run_fetch(repository, name, other, compose.now().seconds, progress)
 
     def pull(
@@ -396,7 +395,7 @@ class Project:
             name = self._remote(repository, remote)
             here, merge = upstream_of(repository, name, repository.layout.read_head().branch, branch)
             stamp = compose.now().seconds
-            with compose.connected(repository.settings, remote_url(repository.settings, name)) as other:
+            with compose.connected(self._environ, repository.settings, remote_url(repository.settings, name)) as other:
                 fetched = run_fetch(repository, name, other, stamp, progress)
             return run_pull(repository, stage, fetched, branch=here, merge=merge, now=stamp, progress=progress)
 

@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from blake3 import blake3
+
 from mediavault.config import LoadedSettings, Settings, load_settings, user_folder
-from mediavault.errors import IntegrityError, MediaVaultError, RemoteError, StorageError
+from mediavault.errors import IntegrityError, MediaVaultError, RemoteError, StorageError, UsageError
 from mediavault.formats.config import RepositoryConfig, decode_config, fingerprint
 from mediavault.keys.keystore import KeyStore
 from mediavault.model.objects import Moment, Person
@@ -27,12 +29,13 @@ from mediavault.workspace.layout import PRIVATE_FOLDER, Layout
 from mediavault.workspace.paths import shown
 from mediavault_backends import fsio
 from mediavault_backends.api import Backend
-from mediavault_backends.errors import NotFoundError
+from mediavault_backends.errors import BackendSetupError, NotFoundError
+from mediavault_backends.keys import SERVER_MARK
 from mediavault_backends.local import LocalBackend
 
 if TYPE_CHECKING:
     from mediavault.ops.clone import ClonePlan, CloneReport
-    from mediavault.wire.client import HttpRemote
+    from mediavault.sync.remote import Remote
     from mediavault.workspace.materialise import RecoveryReport
 
 _UNFINISHED: Final = ".mediagit-new-"
@@ -190,26 +193,104 @@ def _remove_unfinished(root: Path) -> None:
             folder.rmdir()
 
 
+def check_address(url: str) -> None:
+    """Check that a remote can have this address.
+
+    Raises:
+        UsageError: it is neither that of a server nor that of a store.
+    """
+    from mediavault.wire.client import split_url  # noqa: PLC0415 -- verbs without a remote need no HTTP
+    from mediavault_backends.urls import is_store_url, table_of  # noqa: PLC0415 -- likewise
+
+    if not is_store_url(url):
+        split_url(url)
+        return
+    try:
+        table_of(url)
+    except BackendSetupError as error:
+        raise UsageError(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
+
+
 @contextmanager
-def connected(settings: Settings, url: str) -> Iterator["HttpRemote"]:
+def connected(environ: Mapping[str, str], settings: Settings, url: str) -> Iterator["Remote"]:
     """Open a remote by its address, with the credentials that belong to it.
+
+    Args:
+        environ: the environment, where a store's credentials may be.
+        settings: where a server's credentials may be.
+        url: of a server, or of a store that needs none.
 
     Raises:
         UsageError: the address is not one.
     """
-    # Verbs without a remote need no HTTP.
-    from mediavault.wire.client import HttpRemote, split_url  # noqa: PLC0415 -- see above
-    from mediavault.wire.http import Patience  # noqa: PLC0415 -- see above
+    from mediavault_backends.urls import is_store_url  # noqa: PLC0415 -- verbs without a remote need no HTTP
+
+    remote = _direct(environ, settings, url) if is_store_url(url) else _http(settings, url)
+    try:
+        yield remote
+    finally:
+        remote.close()
+
+
+def _http(settings: Settings, url: str) -> "Remote":
+    from mediavault.wire.client import HttpRemote, split_url  # noqa: PLC0415 -- as above
+    from mediavault.wire.http import Patience  # noqa: PLC0415 -- as above
 
     origin, _ = split_url(url)
     own = settings.credentials.get(origin)
     network = settings.network
     patience = Patience(network.connect_timeout, network.stall_timeout, network.retries, network.connections)
-    remote = HttpRemote(url, api_key=own.api_key if own else network.api_key, patience=patience)
-    try:
-        yield remote
-    finally:
-        remote.close()
+    return HttpRemote(url, api_key=own.api_key if own else network.api_key, patience=patience)
+
+
+def _direct(environ: Mapping[str, str], settings: Settings, url: str) -> "Remote":
+    from mediavault.sync.direct import DirectRemote  # noqa: PLC0415 -- as above
+    from mediavault_backends.registry import open_backend  # noqa: PLC0415 -- as above
+    from mediavault_backends.urls import table_of  # noqa: PLC0415 -- as above
+
+    check_address(url)
+    table = {**table_of(url), "azure": {**_azure_account(environ), **_table(table_of(url).get("azure"))}}
+    local = table["backend"] == "local"
+    folder = Path(str(_table(table.get("local")).get("path"))) if local else None
+
+    def opened(create: bool) -> Backend | None:  # noqa: FBT001 -- the protocol of openers
+        if folder is not None:
+            _refuse_served(folder)
+            if not create and not folder.is_dir():
+                return None
+        return open_backend(table, create=create)
+
+    scratch = user_folder(environ) / "uploads" / blake3(url.encode()).hexdigest(8)
+    return DirectRemote(url, opened, scratch, probed=not local, retries=settings.network.retries)
+
+
+def _azure_account(environ: Mapping[str, str]) -> dict[str, object]:
+    """Return what Azure's own tools read from the environment; without a key the machine's identity signs in."""
+    found = {
+        "account_name": environ.get("AZURE_STORAGE_ACCOUNT", ""),
+        "account_key": environ.get("AZURE_STORAGE_KEY", ""),
+        "endpoint": environ.get("AZURE_STORAGE_SERVICE_ENDPOINT", ""),
+    }
+    return {**found, "use_managed_identity": not found["account_key"]}
+
+
+def _table(value: object) -> dict[str, object]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _refuse_served(folder: Path) -> None:
+    """Refuse a folder inside a server's storage: its locks are elsewhere, and one writer would not see the other.
+
+    Raises:
+        UsageError: it is one.
+    """
+    for above in (folder, *folder.parents):
+        if (above / SERVER_MARK).is_file():
+            raise UsageError(
+                f"{folder} belongs to the storage of a server, {above}.",
+                untouched="Nothing was changed.",
+                hint="Use the server's address, http://HOST/TEAM/PROJECT.",
+            )
 
 
 def now() -> Moment:
@@ -290,7 +371,7 @@ def clone_repository(
     from mediavault.ops.fetch import run_fetch  # noqa: PLC0415 -- as above
 
     settings = settings_of(environ, None).settings
-    with connected(settings, url) as remote:
+    with connected(environ, settings, url) as remote:
         plan = op.plan_clone(remote, root, encrypted=encrypted)
         slots = remote.slots() if encrypted else {}
         store = key_store(environ, settings)

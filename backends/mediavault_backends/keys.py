@@ -11,6 +11,8 @@ MAX_SEGMENT: Final = 255
 """Longest segment in bytes: what file systems allow."""
 MAX_KEY: Final = 1024
 """Longest key in bytes: what object stores allow."""
+SERVER_MARK: Final = "-storage"
+"""What a server puts beside its repositories: outside all of them, for no team's name starts with a hyphen."""
 
 _SEGMENT = rf"(?!\.)[A-Za-z0-9._%-]{{1,{MAX_SEGMENT}}}"
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")

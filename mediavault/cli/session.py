@@ -4,7 +4,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from mediavault.workspace.paths import repository_path
 from mediavault.workspace.stage import Stage
 
 if TYPE_CHECKING:
+    from mediavault.sync.remote import Remote
     from mediavault.ops.clone import ClonePlan, CloneReport
 
 
@@ -52,6 +53,11 @@ def user_settings_file(invocation: Invocation) -> Path:
 def key_store(invocation: Invocation, settings: Settings) -> KeyStore:
     """Return where this user's keys are kept."""
     return compose.key_store(invocation.environ, settings)
+
+
+def connected(invocation: Invocation, settings: Settings, url: str) -> AbstractContextManager["Remote"]:
+    """Open a remote by its address; see `compose.connected`."""
+    return compose.connected(invocation.environ, settings, url)
 
 
 def editor_of(invocation: Invocation) -> list[str] | None:

@@ -10,11 +10,10 @@ from starlette.responses import JSONResponse, Response
 
 from mediavault_backends.api import Absent, Backend
 from mediavault_backends.errors import BackendError, NotFoundError, OutcomeUnknownError, PreconditionFailedError
+from mediavault_backends.keys import SERVER_MARK
 from mediavault_server.streams import in_thread
 
 STORAGE_TIMEOUT: Final = 5.0
-MARK: Final = "-storage"
-"""A key outside every repository: no team's name starts with a hyphen."""
 
 
 async def live(request: Request) -> Response:
@@ -37,13 +36,13 @@ def mark(storage: Backend) -> None:
         BackendError: the storage cannot be written.
     """
     with contextlib.suppress(PreconditionFailedError, OutcomeUnknownError):
-        storage.put(MARK, b'{"storage":1}', when=Absent())
+        storage.put(SERVER_MARK, b'{"storage":1}', when=Absent())
 
 
 async def _storage_state(storage: Backend) -> str:
     try:
         async with asyncio.timeout(STORAGE_TIMEOUT):
-            await in_thread(partial(storage.stat, MARK))
+            await in_thread(partial(storage.stat, SERVER_MARK))
     except TimeoutError:
         return "no answer"
     except NotFoundError:

@@ -14,8 +14,12 @@ def server(serve: Callable[..., str]) -> str:
     return serve()
 
 
-@pytest.fixture
-def url(server: str) -> str:
+@pytest.fixture(params=["server", "folder"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The project's address: on a server, or in a folder that is shared without one."""
+    if request.param == "folder":
+        return f"file://{tmp_path}/nas/studio/film"
+    server: str = request.getfixturevalue("server")
     return f"{server}/studio/film"
 
 
@@ -243,7 +247,11 @@ def test_an_unfinished_clone_is_continued(
             patched.setattr(where, stop)
             place("clone", "--no-encryption", url, "c", exit_code=130)
     assert "unfinished clone" in place(
-        "clone", "--no-encryption", url.replace("127.0.0.1", "localhost"), "c", exit_code=2
+        "clone",
+        "--no-encryption",
+        url.replace("127.0.0.1", "localhost").replace(":///", "://localhost/"),
+        "c",
+        exit_code=2,
     )
     place("clone", "--no-encryption", url, "c")
     assert Film(tmp_path / "c").status() == {}
@@ -251,8 +259,8 @@ def test_an_unfinished_clone_is_continued(
     place("clone", "--no-encryption", url, "c", exit_code=2)
 
 
-def test_a_remote_that_goes_back_is_an_alarm(film: Film, copy: Film, tmp_path: Path) -> None:
-    refs = next((tmp_path / "srv").rglob("refs"))
+def test_a_remote_that_goes_back_is_an_alarm(film: Film, copy: Film, url: str, tmp_path: Path) -> None:
+    refs = next((tmp_path / ("nas" if url.startswith("file:") else "srv")).rglob("refs"))
     kept = {file: file.read_bytes() for file in refs.iterdir()}
     commit(film, "a.txt", "edited")
     film("push")

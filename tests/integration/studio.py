@@ -27,7 +27,6 @@ from mediavault.sync.fetch import FetchReport, plan_fetch, run_fetch
 from mediavault.sync.push import PushReport, RefUpdate, plan_push, run_push
 from mediavault.sync.remote import Remote
 from mediavault.sync.survey import survey
-from mediavault.wire.client import HttpRemote
 from mediavault.wire.http import Patience
 from mediavault_backends.local import LocalBackend
 
@@ -153,7 +152,7 @@ class Studio:
         tree = reader.commit(commit).tree
         return {path: b"".join(map(bytes, reader.file(entry))) for path, entry in reader.walk_tree(tree)}
 
-    def ref_value(self, remote: HttpRemote, name: str, target: Link | None, time_: int = 1) -> tuple[bytes, str | None]:
+    def ref_value(self, remote: Remote, name: str, target: Link | None, time_: int = 1) -> tuple[bytes, str | None]:
         """Return the value that would move a remote's ref from where it is now, and the ETag to name."""
         ref = survey(remote, repository=self.repository, signer=self.signer, observed={}).refs.get(name)
         state = RefState(name) if ref is None else RefState(name, ref.value, ref.value_bytes)

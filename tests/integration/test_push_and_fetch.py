@@ -1,4 +1,4 @@
-"""Push and fetch over real HTTP: what arrives is what was sent, only what is missing is sent, refs move last."""
+"""Push and fetch, over real HTTP and straight to a store: what arrives was sent, only what is missing is sent, refs move last."""
 
 import shutil
 from collections.abc import Callable
@@ -10,9 +10,13 @@ from mediavault.errors import DivergedError, IntegrityError, NeedsDecisionError,
 from mediavault.formats.ref import decode_ref_value
 from mediavault.refs.signing import KeyedSigner
 from mediavault.sync import fetch
+from mediavault.sync.direct import DirectRemote
 from mediavault.sync.push import RefUpdate, plan_push
+from mediavault.sync.remote import Remote
 from mediavault.sync.survey import check_same_repository
 from mediavault.wire.client import HttpRemote
+from mediavault_backends.local import LocalBackend
+from mediavault_backends.memory import MemoryBackend
 from tests.integration.conftest import Server
 from tests.integration.studio import Studio, noise
 
@@ -31,14 +35,30 @@ def ben(tmp_path: Path) -> Studio:
     return Studio(tmp_path / "ben")
 
 
+@pytest.fixture(params=["server", "folder", "bucket"])
+def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
+    """The other side: a server, a shared folder, or a store that adopts no files."""
+    if request.param == "server":
+        start, connect = request.getfixturevalue("start_server"), request.getfixturevalue("connect")
+        opened: Remote = connect(start().url)
+        return opened
+    if request.param == "folder":
+        return DirectRemote(
+            "file:///film",
+            lambda create: (
+                LocalBackend(tmp_path / "film", create=create) if create or (tmp_path / "film").is_dir() else None
+            ),
+            tmp_path / "scratch",
+        )
+    bucket = MemoryBackend()
+    return DirectRemote("s3://film", lambda create: bucket, tmp_path / "scratch")  # noqa: ARG005 -- it is there
+
+
 @pytest.mark.parametrize("secret", [b"s" * 32, None], ids=["encrypted", "plain"])
-def test_what_was_pushed_is_fetched(
-    tmp_path: Path, start_server: Start, connect: Connect, secret: bytes | None
-) -> None:
+def test_what_was_pushed_is_fetched(tmp_path: Path, remote: Remote, secret: bytes | None) -> None:
     ann, ben = Studio(tmp_path / "ann", secret=secret), Studio(tmp_path / "ben", secret=secret)
     files = {"film.mov": noise(3 * MIB, 1), "note.txt": b"scene one\n" * 900, "empty": b"", "small": b"x"}
     commit = ann.commit(files)
-    remote = connect(start_server().url)
     sent = ann.push(remote, commit)
     assert sent.moves[0].new == commit
     assert sent.chunks == 26
@@ -47,8 +67,7 @@ def test_what_was_pushed_is_fetched(
     assert ben.files(commit.id) == files
 
 
-def test_second_push_sends_only_what_is_new(ann: Studio, start_server: Start, connect: Connect) -> None:
-    remote = connect(start_server().url)
+def test_second_push_sends_only_what_is_new(ann: Studio, remote: Remote) -> None:
     film = noise(4 * MIB, 1)
     first = ann.commit({"a.mov": film, "b.mov": noise(2 * MIB, 2)})
     ann.push(remote, first)
@@ -59,8 +78,7 @@ def test_second_push_sends_only_what_is_new(ann: Studio, start_server: Start, co
     assert report.bytes_sent < 1.1 * 131072 + 8192
 
 
-def test_second_fetch_brings_only_what_is_new(ann: Studio, ben: Studio, start_server: Start, connect: Connect) -> None:
-    remote = connect(start_server().url)
+def test_second_fetch_brings_only_what_is_new(ann: Studio, ben: Studio, remote: Remote) -> None:
     film = noise(4 * MIB, 1)
     first = ann.commit({"a.mov": film})
     ann.push(remote, first)
@@ -73,10 +91,9 @@ def test_second_fetch_brings_only_what_is_new(ann: Studio, ben: Studio, start_se
 
 
 def test_chunks_are_received_in_slices(
-    ann: Studio, ben: Studio, start_server: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ann: Studio, ben: Studio, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "CHUNKS_AT_ONCE", 5)
-    remote = connect(start_server().url)
     files = {"film.mov": noise(3 * MIB, 1), "small": b"x"}
     commit = ann.commit(files)
     sent = ann.push(remote, commit)
@@ -85,8 +102,7 @@ def test_chunks_are_received_in_slices(
     assert ben.files(commit.id) == files
 
 
-def test_nothing_new_transfers_nothing(ann: Studio, ben: Studio, start_server: Start, connect: Connect) -> None:
-    remote = connect(start_server().url)
+def test_nothing_new_transfers_nothing(ann: Studio, ben: Studio, remote: Remote) -> None:
     commit = ann.commit({"a": noise(MIB, 1)})
     ann.push(remote, commit)
     again = ann.push(remote, commit)
@@ -96,9 +112,8 @@ def test_nothing_new_transfers_nothing(ann: Studio, ben: Studio, start_server: S
 
 
 def test_many_commits_and_more_metadata_than_one_answer(
-    ann: Studio, ben: Studio, start_server: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ann: Studio, ben: Studio, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remote = connect(start_server().url)
     commit = ann.commit({"n": b"0"})
     for number in range(1, 40):
         commit = ann.commit({"n": str(number).encode(), f"file-{number}": noise(1000, number)}, [commit.id])
@@ -110,10 +125,7 @@ def test_many_commits_and_more_metadata_than_one_answer(
     assert ben.frames.missing([ann.reader.commit(commit.id).parents[0]]) == []
 
 
-def test_push_that_would_lose_commits_is_refused_unless_forced(
-    ann: Studio, ben: Studio, start_server: Start, connect: Connect
-) -> None:
-    remote = connect(start_server().url)
+def test_push_that_would_lose_commits_is_refused_unless_forced(ann: Studio, ben: Studio, remote: Remote) -> None:
     base = ann.commit({"a": b"1"})
     ann.push(remote, base)
     ben.fetch(remote)
@@ -127,8 +139,7 @@ def test_push_that_would_lose_commits_is_refused_unless_forced(
         ann.push(remote, ann.commit({"a": b"4"}, [theirs.id]))
 
 
-def test_server_refuses_what_a_client_should_have_refused(ann: Studio, start_server: Start, connect: Connect) -> None:
-    remote = connect(start_server().url)
+def test_server_refuses_what_a_client_should_have_refused(ann: Studio, remote: Remote) -> None:
     base = ann.commit({"a": b"1"})
     ann.push(remote, base)
     other = ann.commit({"a": b"2"})
@@ -139,8 +150,7 @@ def test_server_refuses_what_a_client_should_have_refused(ann: Studio, start_ser
     remote.put_ref(value, etag, force=True)
 
 
-def test_lease_is_held_against_what_is_there(ann: Studio, start_server: Start, connect: Connect) -> None:
-    remote = connect(start_server().url)
+def test_lease_is_held_against_what_is_there(ann: Studio, remote: Remote) -> None:
     base = ann.commit({"a": b"1"})
     ann.push(remote, base)
     update = RefUpdate("heads/main", ann.commit({"a": b"2"}), force=True, expected=None)
@@ -148,8 +158,7 @@ def test_lease_is_held_against_what_is_there(ann: Studio, start_server: Start, c
         plan_push(ann.frames, remote, [update], repository=ann.repository, signer=ann.signer, observed=ann.observed)
 
 
-def test_tags_travel_and_do_not_move(ann: Studio, ben: Studio, start_server: Start, connect: Connect) -> None:
-    remote = connect(start_server().url)
+def test_tags_travel_and_do_not_move(ann: Studio, ben: Studio, remote: Remote) -> None:
     commit = ann.commit({"a": b"1"})
     tag = ann.tag(commit, "v1")
     ann.push(remote, tag, "tags/v1")
@@ -160,8 +169,7 @@ def test_tags_travel_and_do_not_move(ann: Studio, ben: Studio, start_server: Sta
         ann.push(remote, ann.commit({"a": b"2"}, [commit.id]), "tags/v1")
 
 
-def test_deleted_ref_is_nil_and_may_come_back(ann: Studio, ben: Studio, start_server: Start, connect: Connect) -> None:
-    remote = connect(start_server().url)
+def test_deleted_ref_is_nil_and_may_come_back(ann: Studio, ben: Studio, remote: Remote) -> None:
     commit = ann.commit({"a": b"1"})
     ann.push(remote, commit)
     ann.push(remote, None)
@@ -175,10 +183,7 @@ def test_deleted_ref_is_nil_and_may_come_back(ann: Studio, ben: Studio, start_se
     assert [decode_ref_value(value).seq for value in remote.ref_log("heads/main")] == [0, 1, 2]
 
 
-def test_ref_names_with_slashes_case_and_accents_stay_apart(
-    ann: Studio, ben: Studio, start_server: Start, connect: Connect
-) -> None:
-    remote = connect(start_server().url)
+def test_ref_names_with_slashes_case_and_accents_stay_apart(ann: Studio, ben: Studio, remote: Remote) -> None:
     names = ["heads/a", "heads/a-b/c", "heads/Main", "heads/main", "heads/Zürich 100%".replace(" ", "-")]
     commits = {name: ann.commit({"name": name.encode()}) for name in names}
     for name, commit in commits.items():
@@ -189,10 +194,7 @@ def test_ref_names_with_slashes_case_and_accents_stay_apart(
         assert ben.files(commit.id) == {"name": name.encode()}
 
 
-def test_another_repository_is_never_mixed_in(
-    ann: Studio, tmp_path: Path, start_server: Start, connect: Connect
-) -> None:
-    remote = connect(start_server().url)
+def test_another_repository_is_never_mixed_in(ann: Studio, tmp_path: Path, remote: Remote) -> None:
     ann.push(remote, ann.commit({"a": b"1"}))
     stranger = Studio(tmp_path / "stranger", repository=b"other-repository", secret=b"t" * 32)
     with pytest.raises(NeedsDecisionError, match=ann.repository.hex()):
@@ -223,10 +225,7 @@ def test_restored_backup_of_the_server_is_an_alarm(
     ann.fetch(restored)
 
 
-def test_values_signed_with_another_key_are_refused(
-    ann: Studio, ben: Studio, start_server: Start, connect: Connect
-) -> None:
-    remote = connect(start_server().url)
+def test_values_signed_with_another_key_are_refused(ann: Studio, ben: Studio, remote: Remote) -> None:
     ann.signer = KeyedSigner({0: b"f" * 32})
     commit = ann.commit({"a": b"1"})
     ann.push(remote, commit)

@@ -35,7 +35,7 @@ def fetch(
     with session.transferring(ctx.obj, passphrase_file=passphrase_file) as repository:
         settings = repository.settings
         name = remote or default_remote(settings, repository.layout.read_head().branch)
-        with compose.connected(settings, remote_url(settings, name)) as other:
+        with session.connected(ctx.obj, settings, remote_url(settings, name)) as other:
             report = run_fetch(repository, name, other, compose.now().seconds, console.progress())
     if console.json:
         console.document(document(report))

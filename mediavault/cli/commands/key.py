@@ -42,7 +42,7 @@ def list_command(
     layout = session.find_layout()
     settings = session.settings_of(ctx.obj, layout).settings
     if remote:
-        with compose.connected(settings, remote_url(settings, remote)) as other:
+        with session.connected(ctx.obj, settings, remote_url(settings, remote)) as other:
             found = slots.describe_slots(other.slots())
     else:
         found = slots.describe_slots(compose.read_slots(compose.local_backend(layout)))
@@ -79,7 +79,7 @@ def add(
             passphrase = session.prompt_passphrase(
                 "New passphrase: ", twice=True, otherwise="Pass --new-passphrase-file FILE."
             )
-        with _remotes(repository, local=local) as remotes:
+        with _remotes(ctx, repository, local=local) as remotes:
             stamp = compose.utc_text(compose.now())
             report = slots.add_passphrase(repository, name, passphrase, remotes, label=label, now=stamp)
     return _show(ctx, report, f"{name} opens this repository from now on")
@@ -98,7 +98,7 @@ def remove(
     """
     with (
         session.writing(ctx.obj, passphrase_file=passphrase_file) as (repository, _),
-        _remotes(repository, local=local) as remotes,
+        _remotes(ctx, repository, local=local) as remotes,
     ):
         report = slots.remove_slot(repository, name, remotes)
     return _show(ctx, report, f"{name} is removed")
@@ -109,18 +109,19 @@ def export_recovery(ctx: Context, local: Local = False, passphrase_file: Passphr
     """Make a new recovery code and show it once; the one before stops working."""
     with (
         session.writing(ctx.obj, passphrase_file=passphrase_file) as (repository, _),
-        _remotes(repository, local=local) as remotes,
+        _remotes(ctx, repository, local=local) as remotes,
     ):
         report = slots.replace_recovery(repository, compose.utc_text(compose.now()), remotes)
     return _show(ctx, report, "The recovery code before this one opens nothing any more")
 
 
 @contextmanager
-def _remotes(repository: Repository, *, local: bool) -> Iterator[Sequence[tuple[str, Remote]]]:
+def _remotes(ctx: Context, repository: Repository, *, local: bool) -> Iterator[Sequence[tuple[str, Remote]]]:
     with ExitStack() as stack:
         entries = [] if local else list_remotes(repository.settings)
         opened = [
-            (entry.name, stack.enter_context(compose.connected(repository.settings, entry.url))) for entry in entries
+            (entry.name, stack.enter_context(session.connected(ctx.obj, repository.settings, entry.url)))
+            for entry in entries
         ]
         yield slots.with_this_repository(repository, opened)
 

@@ -43,7 +43,7 @@ def pull(
         name = remote or default_remote(settings, head.branch)
         here, merge = upstream_of(repository, name, head.branch, branch)
         stamp = compose.now().seconds
-        with compose.connected(settings, remote_url(settings, name)) as other:
+        with session.connected(ctx.obj, settings, remote_url(settings, name)) as other:
             fetched = run_fetch(repository, name, other, stamp, console.progress())
         report = run_pull(repository, stage, fetched, branch=here, merge=merge, now=stamp, progress=console.progress())
     if console.json:

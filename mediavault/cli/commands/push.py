@@ -52,7 +52,7 @@ def push(
         plan = plan_push(
             repository, name, refs or [], follow=set_upstream, lease=force_with_lease, tags=tags, delete=delete
         )
-        with compose.connected(settings, url) as other:
+        with session.connected(ctx.obj, settings, url) as other:
             slots = compose.read_slots(repository.backend)
             report = run_push(
                 repository, plan, other, slots=slots, now=compose.now().seconds, progress=console.progress()

@@ -14,7 +14,12 @@ from mediavault.ops.repository import locked
 
 app = verb_app(invoke_without_command=True)
 Name = Annotated[str, typer.Argument(help="What you call it, such as origin.")]
-Url = Annotated[str, typer.Argument(help="http(s)://HOST[:PORT]/TEAM/PROJECT")]
+Url = Annotated[
+    str,
+    typer.Argument(
+        help="http(s)://HOST[:PORT]/TEAM/PROJECT of a server, or file:///FOLDER, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX."
+    ),
+]
 
 
 @app.callback()
@@ -22,12 +27,14 @@ def remote(
     ctx: Context,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the addresses too.")] = False,
 ) -> int:
-    """List the servers this repository is shared with, or change the list.
+    """List the servers and stores this repository is shared with, or change the list.
 
     Nothing is sent or fetched here; the names are for `push`, `fetch` and `pull`.
 
     \b
     mediagit remote add origin http://nas:3000/studio/film       name a server
+    mediagit remote add nas file:///mnt/nas/projects/film        or a shared folder, which needs none
+    mediagit remote add cloud s3://studio-media/film             or a bucket, with the credentials of its own tools
     mediagit remote -v                                           names and addresses
     mediagit remote set-url origin http://nas2:3000/studio/film  it moved
     """  # noqa: D301 -- a backspace keeps the lines of a paragraph
@@ -59,8 +66,8 @@ def _list(ctx: Context, *, addresses: bool) -> int:
 
 @app.command()
 def add(ctx: Context, name: Name, url: Url) -> int:
-    """Name a server."""
-    _check_url(url)
+    """Name a server, or a store that needs none."""
+    compose.check_address(url)
     layout = session.find_layout()
     with locked(layout):
         remotes.add_remote(layout, session.settings_of(ctx.obj, layout).settings, name, url)
@@ -69,8 +76,8 @@ def add(ctx: Context, name: Name, url: Url) -> int:
 
 @app.command(name="set-url")
 def set_url(ctx: Context, name: Name, url: Url) -> int:
-    """Change the address of a server."""
-    _check_url(url)
+    """Change the address of a remote."""
+    compose.check_address(url)
     layout = session.find_layout()
     with locked(layout):
         remotes.set_url(layout, session.settings_of(ctx.obj, layout).settings, name, url)
@@ -104,12 +111,6 @@ def rename(ctx: Context, old: Name, new: Annotated[str, typer.Argument(help="Its
         remotes.rename_remote(repository, old, new, compose.now().seconds)
         url = remotes.remote_url(repository.settings, old)
     return _done(ctx, new, url, f"{old} is now called {new}")
-
-
-def _check_url(url: str) -> None:
-    from mediavault.wire.client import split_url  # noqa: PLC0415 -- listing remotes needs no HTTP
-
-    split_url(url)
 
 
 def _done(ctx: Context, name: str, url: str | None, words: str) -> int:

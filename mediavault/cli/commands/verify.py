@@ -55,7 +55,9 @@ def verify_command(
             rebuilt = rebuild(session.open_repository(ctx.obj, layout, passphrase_file=passphrase_file))
     with session.reading(ctx.obj, passphrase_file=passphrase_file) as repository:
         if remote:
-            with compose.connected(repository.settings, remote_url(repository.settings, remote)) as other:
+            with compose.connected(
+                ctx.obj.environ, repository.settings, remote_url(repository.settings, remote)
+            ) as other:
                 report = verify_remote(repository, remote, other, console.progress(), quick=quick)
         else:
             report = verify(repository, console.progress(), quick=quick)
