@@ -253,7 +253,7 @@ def _direct(environ: Mapping[str, str], settings: Settings, url: str) -> "Remote
     local = table["backend"] == "local"
     folder = Path(str(_table(table.get("local")).get("path"))) if local else None
 
-    def opened(create: bool) -> Backend | None:  # noqa: FBT001 -- the protocol of openers
+    def opened(create: bool) -> Backend | None:
         if folder is not None:
             _refuse_served(folder)
             if not create and not folder.is_dir():

@@ -22,8 +22,8 @@ from mediavault.workspace.paths import repository_path
 from mediavault.workspace.stage import Stage
 
 if TYPE_CHECKING:
-    from mediavault.sync.remote import Remote
     from mediavault.ops.clone import ClonePlan, CloneReport
+    from mediavault.sync.remote import Remote
 
 
 def here() -> Path:

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from mediavault import compose
 from mediavault.cli import session
 from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.render import Console
@@ -55,9 +54,7 @@ def verify_command(
             rebuilt = rebuild(session.open_repository(ctx.obj, layout, passphrase_file=passphrase_file))
     with session.reading(ctx.obj, passphrase_file=passphrase_file) as repository:
         if remote:
-            with compose.connected(
-                ctx.obj.environ, repository.settings, remote_url(repository.settings, remote)
-            ) as other:
+            with session.connected(ctx.obj, repository.settings, remote_url(repository.settings, remote)) as other:
                 report = verify_remote(repository, remote, other, console.progress(), quick=quick)
         else:
             report = verify(repository, console.progress(), quick=quick)
