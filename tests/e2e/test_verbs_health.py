@@ -204,7 +204,7 @@ def test_a_sound_repository_verifies_and_says_what_was_checked(film: Film) -> No
     assert document["damage"] == document["affected"] == []
     assert (document["refs"], document["packs"], document["bytes"]) == (2, len(list(packs(film))), size)
     quick = film.json("verify", "--quiet", "--quick")
-    assert (quick["ok"], quick["objects"]) == (True, document["objects"])
+    assert (quick["ok"], quick["objects"]) == (True, document["objects"] - chunks(film))
     assert "All good." in film("verify")
     assert film("verify", "--quiet") == ""
 
@@ -283,7 +283,7 @@ def test_a_lost_or_damaged_index_is_made_anew(film: Film) -> None:
     mended = film.json("verify", "--rebuild-index")
     assert mended.pop("rebuilt") == {
         "packs": before["packs"],
-        "objects": before["objects"] + chunks(film),
+        "objects": before["objects"],
         "left_out": 0,
     }
     before.pop("rebuilt")
