@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from mediavault.errors import ConfigError
+from mediavault_backends.settings import SECRETS, AzureSettings, GcsSettings, S3Settings
 
 FILE_NAME: Final = "mediagit.toml"
 SYSTEM_FILE: Final = Path("/etc/mediagit") / FILE_NAME
@@ -96,8 +97,11 @@ class LocalStorage(_Table, frozen=True):
 class Storage(_Table, frozen=True):
     """Where a server keeps its repositories."""
 
-    backend: Literal["local", "memory"] = "local"
+    backend: Literal["local", "memory", "s3", "azure", "gcs"] = "local"
     local: LocalStorage = LocalStorage()
+    s3: S3Settings = S3Settings()
+    azure: AzureSettings = AzureSettings()
+    gcs: GcsSettings = GcsSettings()
 
 
 class Server(_Table, frozen=True):
@@ -150,7 +154,7 @@ _NAMED: Final[dict[str, type[_Table]]] = {
     "branch": BranchSettings,
     "credentials": Credentials,
 }
-_SIZES: Final = frozenset({"core.pack_size", "server.max_pack_size"})
+_SIZES: Final = frozenset({"core.pack_size", "server.max_pack_size", "storage.s3.part_size"})
 _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "MEDIAGIT_AUTHOR_NAME": ("user.name",),
     "MEDIAGIT_AUTHOR_EMAIL": ("user.email",),
@@ -184,12 +188,12 @@ def known_keys() -> tuple[Key, ...]:
     return tuple(_keys_of(Settings, ""))
 
 
-def _keys_of(table: type[_Table], prefix: str) -> Iterator[Key]:
+def _keys_of(table: type[msgspec.Struct], prefix: str) -> Iterator[Key]:
     for field in msgspec.structs.fields(table):
         path = f"{prefix}{field.name}"
         if not prefix and field.name in _NAMED:
             yield from _keys_of(_NAMED[field.name], f"{path}.*.")
-        elif isinstance(field.default, _Table):
+        elif isinstance(field.default, msgspec.Struct):
             yield from _keys_of(type(field.default), f"{path}.")
         else:
             default = "" if field.default is msgspec.NODEFAULT else field.default
@@ -231,7 +235,7 @@ def _nearest(key: str) -> str:
 
 def is_secret(key: str) -> bool:
     """Tell whether a setting's value must not be shown."""
-    return key.rpartition(".")[2] == "api_key"
+    return key.rpartition(".")[2] in {"api_key", *SECRETS}
 
 
 def convert_value(key: str, value: object, *, text: bool) -> object:

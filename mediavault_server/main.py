@@ -25,6 +25,7 @@ from mediavault.config import load_settings
 from mediavault.errors import ConfigError
 from mediavault_backends.errors import BackendError
 from mediavault_backends.local import LocalBackend
+from mediavault_backends.probe import check_conditions
 from mediavault_backends.registry import open_backend
 from mediavault_server.app import create_app
 from mediavault_server.connection import GuardedConnection
@@ -36,6 +37,8 @@ KEEP_ALIVE: Final = 75
 START_TIMEOUT: Final = 30.0
 """Seconds after which a server that does not answer itself gives up."""
 
+_KEEP_CONDITIONS: Final = frozenset({"local", "memory"})
+"""Kinds of storage that need not be asked whether they keep conditions on writes."""
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- what to ask, when listening on all of them
 
 
@@ -61,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(storage, LocalBackend):
             storage.settle()
             storage.remove_stale()
+        if settings.storage["backend"] not in _KEEP_CONDITIONS:
+            check_conditions(storage)
         health.mark(storage)
         listener = _listen(settings)
     except ConfigError as error:

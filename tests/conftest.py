@@ -23,6 +23,8 @@ ALLOWED_SKIPS = (
 )
 """The reasons for which a test may be skipped, as regular expressions. Any other skip is a failure, here and in CI."""
 
+pytest.register_assert_rewrite("tests.contract.clauses")
+
 settings.register_profile(
     "ci", derandomize=True, deadline=None, database=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )

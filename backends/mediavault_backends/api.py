@@ -115,8 +115,8 @@ class Backend(Protocol):
         that nothing changed.
 
         Raises:
-            ValueError: a Source is not as long as it says, or the key is a folder of other keys or under another
-                object; nothing changed.
+            ValueError: a Source is not as long as it says, or, where objects are files, the key is a folder of other
+                keys or under another object; nothing changed. A bucket takes such keys: nobody may rely on either.
             PreconditionFailedError: `when` did not hold; nothing changed.
             OutcomeUnknownError: the reply was lost. Read again before deciding.
         """

@@ -1,12 +1,20 @@
 """From a table of the configuration to a backend; the only module that knows them all by name."""
 
 import difflib
+import importlib
+import random
+import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+
+import msgspec
 
 from mediavault_backends.api import Backend
 from mediavault_backends.errors import BackendSetupError
+from mediavault_backends.retry import retrying
+from mediavault_backends.settings import TABLES, StoreSettings
 
 
 def open_backend(table: Mapping[str, object], *, create: bool = False) -> Backend:
@@ -48,9 +56,47 @@ def _open_memory(settings: Mapping[str, object], create: bool) -> Backend:  # no
     return MemoryBackend()
 
 
+class _Adapter(NamedTuple):
+    """Where a remote store's class is; `extra` is what has to be installed for it."""
+
+    module: str
+    name: str
+    extra: str
+
+
+_ADAPTERS: Final[Mapping[str, _Adapter]] = {
+    "s3": _Adapter("mediavault_backends.s3", "S3Backend", "s3"),
+    "azure": _Adapter("mediavault_backends.azure", "AzureBackend", "azure"),
+    "gcs": _Adapter("mediavault_backends.gcs", "GcsBackend", "gcs"),
+}
+
+
+def _open_remote(kind: str, settings: Mapping[str, object], create: bool) -> Backend:  # noqa: ARG001 - buckets are made by their owners
+    typed = _typed(kind, settings)
+    adapter = _ADAPTERS[kind]
+    try:
+        module = importlib.import_module(adapter.module)
+    except ModuleNotFoundError as error:
+        raise BackendSetupError(
+            f"storage in {kind} needs a package that is not installed ({error.name}): pip install 'mediavault[{adapter.extra}]'"
+        ) from error
+    backend: Backend = getattr(module, adapter.name)(typed)
+    return retrying(backend, typed.max_retries + 1, time.sleep, random.random)
+
+
+def _typed(kind: str, settings: Mapping[str, object]) -> StoreSettings:
+    table = TABLES[kind]
+    _check_names(settings, kind, table.__struct_fields__)
+    try:
+        return msgspec.convert(dict(settings), table)
+    except msgspec.ValidationError as error:
+        raise BackendSetupError(f"storage.{kind}: {error}") from None
+
+
 _KINDS: Final[Mapping[str, Callable[[Mapping[str, object], bool], Backend]]] = {
     "local": _open_local,
     "memory": _open_memory,
+    **{kind: partial(_open_remote, kind) for kind in _ADAPTERS},
 }
 
 

@@ -129,6 +129,34 @@ def test_an_unknown_variable_is_an_error_that_names_the_nearest(tmp_path: Path) 
     assert "secret words" not in str(caught.value) + caught.value.hint
 
 
+def test_tables_of_stores(tmp_path: Path) -> None:
+    text = '[storage]\nbackend = "s3"\n[storage.s3]\nbucket = "media"\npart_size = "5MB"\nforce_path_style = true\n'
+    environ = _home(tmp_path, text) | {"MEDIAGIT_STORAGE__S3__SECRET_KEY": "hush", "MEDIAGIT_STORAGE__GCS__BUCKET": "b"}
+    storage = load_settings(environ, system=tmp_path / "none").settings.storage
+    assert (storage.backend, storage.s3.bucket, storage.s3.part_size) == ("s3", "media", 5_000_000)
+    assert (storage.s3.force_path_style, storage.s3.secret_key, storage.gcs.bucket) == (True, "hush", "b")
+    assert "hush" not in repr(storage)
+    for text, near in (
+        ("[storage.s3]\nbukcet = ''", "storage.s3.bucket"),
+        ("[storage.azur]\ntier = ''", "storage.azure"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            list(parse_text(text))
+        assert near in caught.value.hint
+    for wrong in ("part_size = '1MB'", "max_retries = -1", "sse = 'x'", "max_concurrent_parts = 0"):
+        with pytest.raises(ConfigError, match="does not fit"):
+            list(parse_text(f"[storage.s3]\n{wrong}"))
+
+
+@pytest.mark.parametrize("key", ["s3.access_key", "s3.secret_key", "s3.sse_customer_key", "azure.account_key"])
+def test_keys_of_stores_are_secret(key: str) -> None:
+    table, _, name = key.partition(".")
+    assert is_secret(f"storage.{key}")
+    with pytest.raises(ConfigError) as caught:
+        list(parse_text(f"[storage.{table}]\n{name} = 271828"))
+    assert "271828" not in str(caught.value)
+
+
 def test_a_bad_secret_is_not_shown(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(_home(tmp_path, "[server]\napi_key = 987654\n"))

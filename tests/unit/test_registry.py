@@ -9,6 +9,7 @@ import pytest
 from mediavault_backends.api import Absent
 from mediavault_backends.errors import BackendSetupError
 from mediavault_backends.registry import open_backend
+from mediavault_backends.retry import RetryingBackend
 
 
 def test_memory() -> None:
@@ -54,11 +55,42 @@ def test_settings_of_other_kinds_are_not_looked_at() -> None:
         ({"backend": "local", "local": []}, "not a table"),
         ({"backend": "local", "local": {"paht": "x"}}, "storage.local.paht; did you mean 'path'"),
         ({"backend": "memory", "memory": {"size": 1}}, "storage.memory.size"),
+        ({"backend": "s4"}, "unknown storage backend 's4'; did you mean 's3'"),
+        ({"backend": "s3"}, "s3.bucket is missing"),
+        ({"backend": "s3", "s3": {"buckett": "x"}}, "storage.s3.buckett; did you mean 'bucket'"),
+        ({"backend": "s3", "s3": {"bucket": 3}}, r"storage.s3: Expected `str`, got `int` - at `\$.bucket`"),
+        ({"backend": "s3", "s3": {"bucket": "x", "part_size": 1}}, r"storage.s3: .*part_size"),
+        ({"backend": "s3", "s3": {"bucket": "x", "max_retries": 21}}, r"storage.s3: .*max_retries"),
+        ({"backend": "s3", "s3": {"bucket": "x", "sse": "d"}}, r"storage.s3: .*sse"),
+        ({"backend": "azure", "azure": {"acount_name": "x"}}, "acount_name; did you mean 'account_name'"),
+        ({"backend": "gcs", "gcs": {"buket": "x"}}, "storage.gcs.buket; did you mean 'bucket'"),
     ],
 )
 def test_mistakes_are_named(table: dict[str, object], message: str) -> None:
     with pytest.raises(BackendSetupError, match=message):
         open_backend(table)
+
+
+def test_a_store_whose_package_is_missing_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "mediavault_backends.s3", raising=False)
+    monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
+    with pytest.raises(BackendSetupError, match=r"pip install 'mediavault\[s3\]'"):
+        open_backend({"backend": "s3", "s3": {"bucket": "x"}})
+
+
+def test_a_remote_store_is_tried_again_and_not_asked_when_opened() -> None:
+    backend = open_backend({"backend": "s3", "s3": {"bucket": "media", "endpoint": "http://127.0.0.1:1"}})
+    assert isinstance(backend, RetryingBackend)
+    assert backend.name == "s3://media"
+
+
+def test_the_libraries_of_the_clouds_are_imported_only_when_used() -> None:
+    code = (
+        "import sys, mediavault_backends.registry as registry; registry.open_backend({'backend': 'memory'});"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'boto3', 'botocore', 'azure', 'google', 'requests'}))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
 
 
 def test_a_kind_is_imported_only_when_used() -> None:

@@ -84,7 +84,7 @@ def test_repeating_random_bytes_repeat_no_key_for_another_content() -> None:
 
 def test_every_byte_of_a_sealed_frame_counts() -> None:
     one = sealer()
-    frame = one.seal(Kind.COMMIT, OID, RAW, links=[Link(Kind.TREE, b"t" * 32)], generation=1)
+    frame = bytes(one.seal(Kind.COMMIT, OID, RAW, links=[Link(Kind.TREE, b"t" * 32)], generation=1))
     for at in range(len(frame) - CHECKSUM_BYTES):
         changed = bytearray(frame)
         changed[at] ^= 1

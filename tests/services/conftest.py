@@ -1,0 +1,105 @@
+"""Real servers, one of each for a whole run; a server that is missing is a failure, never a skip."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from botocore.session import Session
+
+from mediavault_backends.settings import S3Settings
+from tests.services import azurite, fake_gcs, minio, seaweed
+from tests.services.seaweed import Server
+
+SERVICES = Path(__file__).resolve().parents[2] / ".services"
+
+
+@pytest.fixture(autouse=True)
+def no_cloud_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the developer's cloud settings, and the cloud that CI may run in, out of every test."""
+    import os
+
+    for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))]:
+        monkeypatch.delenv(name)
+    nowhere = tmp_path_factory.mktemp("no-cloud")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(nowhere / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session")
+def seaweed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with seaweed.running(SERVICES, tmp_path_factory.mktemp("seaweed")) as server:
+        make_bucket(server, "media")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with minio.running(SERVICES, tmp_path_factory.mktemp("minio")) as server:
+        make_bucket(server, "media")
+        yield server
+
+
+@pytest.fixture(params=["seaweedfs", "minio"])
+def s3_server(request: pytest.FixtureRequest) -> Server:
+    names = {"seaweedfs": "seaweed_server", "minio": "minio_server"}
+    server: Server = request.getfixturevalue(names[request.param])
+    return server
+
+
+@pytest.fixture
+def s3_settings(s3_server: Server) -> Callable[..., S3Settings]:
+    """Return settings for the server, with a prefix of the test's own; keywords go over them."""
+    import uuid
+
+    prefix = f"t-{uuid.uuid4().hex}"
+
+    def make(**changes: object) -> S3Settings:
+        return settings_of(s3_server, **{"prefix": prefix, **changes})
+
+    return make
+
+
+def settings_of(server: Server, **changes: object) -> S3Settings:
+    import msgspec
+
+    usual: dict[str, object] = {
+        "bucket": "media",
+        "region": "us-east-1",
+        "endpoint": server.endpoint,
+        "access_key": server.access_key,
+        "secret_key": server.secret_key,
+        "provider": "minio" if server.name == "minio" else "",
+    }
+    return msgspec.convert({**usual, **changes}, S3Settings)
+
+
+def make_bucket(server: Server, bucket: str) -> None:
+    client = Session().create_client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=server.endpoint,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+    )
+    client.create_bucket(Bucket=bucket)  # type: ignore[attr-defined]
+    client.close()
+
+
+@pytest.fixture
+def azurite_folder() -> Path:
+    return SERVICES
+
+
+@pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[azurite.Azurite]:
+    with azurite.running(SERVICES, tmp_path_factory.mktemp("azurite")) as server:
+        server.make_container("media")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fake_gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake_gcs.FakeGcs]:
+    with fake_gcs.running(SERVICES, tmp_path_factory.mktemp("fake-gcs")) as server:
+        server.make_bucket("media")
+        yield server
