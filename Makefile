@@ -10,13 +10,15 @@ UV := uv==0.13.8
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup check test deep bench docs lock clean FORCE
+.PHONY: help run setup check test services test-services deep fuzz bench docs lock clean FORCE
 
 help:
 	@echo 'make run     set up, then run the main job on a sample media project'
 	@echo 'make test    set up, then run every test that needs only Python packages'
 	@echo 'make check   lint, format, types, import rules, and the coverage of the last `make test`'
+	@echo 'make test-services  fetch real object stores into .services/, and run the tests that need them; needs go and npm'
 	@echo 'make deep    the whole sweeps of which `make test` takes samples; about an hour'
+	@echo 'make fuzz    feed every parser for SECONDS=60 each with what a coverage-guided fuzzer thinks of'
 	@echo 'make bench   measure beside cp, git-lfs, borg and restic; writes benchmarks/RESULTS.md'
 	@echo 'make docs    write docs/cli.md from the commands'
 	@echo 'make setup   only create $(VENV)'
@@ -60,6 +62,16 @@ check: setup
 
 deep: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m deep --timeout 14400 $(PYTEST_ARGS)
+
+services: setup
+	$(BIN)/python -m tests.services install
+
+test-services: services
+	$(BIN)/python -m pytest -m services --cov --cov-append --cov-report= $(PYTEST_ARGS) tests/services
+
+fuzz: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/fuzz.txt
+	$(BIN)/python -m tests.fuzz all --seconds $(or $(SECONDS),60)
 
 docs: setup
 	$(BIN)/python -m mediavault.cli.document docs/cli.md
