@@ -249,8 +249,10 @@ def _direct(environ: Mapping[str, str], settings: Settings, url: str) -> "Remote
     from mediavault_backends.urls import table_of  # noqa: PLC0415 -- as above
 
     check_address(url)
-    table = {**table_of(url), "azure": {**_azure_account(environ), **_table(table_of(url).get("azure"))}}
-    local = table["backend"] == "local"
+    table = dict(table_of(url))
+    kind = str(table["backend"])
+    table[kind] = {**_credentials(kind, environ), **_table(table[kind])}
+    local = kind == "local"
     folder = Path(str(_table(table.get("local")).get("path"))) if local else None
 
     def opened(create: bool) -> Backend | None:
@@ -264,14 +266,19 @@ def _direct(environ: Mapping[str, str], settings: Settings, url: str) -> "Remote
     return DirectRemote(url, opened, scratch, probed=not local, retries=settings.network.retries)
 
 
-def _azure_account(environ: Mapping[str, str]) -> dict[str, object]:
-    """Return what Azure's own tools read from the environment; without a key the machine's identity signs in."""
-    found = {
+def _credentials(kind: str, environ: Mapping[str, str]) -> dict[str, object]:
+    """Return what a cloud's own tools take from the environment and its library does not: the rest it finds itself."""
+    if kind == "gcs":
+        return {"endpoint": environ.get("STORAGE_EMULATOR_HOST", "")}
+    if kind != "azure":
+        return {}
+    key = environ.get("AZURE_STORAGE_KEY", "")
+    return {
         "account_name": environ.get("AZURE_STORAGE_ACCOUNT", ""),
-        "account_key": environ.get("AZURE_STORAGE_KEY", ""),
+        "account_key": key,
         "endpoint": environ.get("AZURE_STORAGE_SERVICE_ENDPOINT", ""),
+        "use_managed_identity": not key,
     }
-    return {**found, "use_managed_identity": not found["account_key"]}
 
 
 def _table(value: object) -> dict[str, object]:

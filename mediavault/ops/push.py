@@ -10,7 +10,7 @@ from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
 from mediavault.ops.settings import change_settings
 from mediavault.sync import push as sync_push
-from mediavault.sync.create import create_remote
+from mediavault.sync.create import create_remote, is_made
 from mediavault.sync.push import ANYTHING, RefMove, RefUpdate
 from mediavault.sync.remote import Remote
 
@@ -39,6 +39,21 @@ class PushReport:
     bytes_sent: int
     requests: int
     follow: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PushPreview:
+    """What a push would do: `created` makes the repository there, `bytes` are those of its `packs`."""
+
+    remote: str
+    url: str
+    created: bool
+    moves: Sequence[RefMove]
+    unchanged: Sequence[str]
+    chunks: int
+    objects: int
+    packs: int
+    bytes: int
 
 
 def plan_push(
@@ -204,6 +219,39 @@ def run_push(
         after.sent - before.sent,
         after.requests - before.requests,
         plan.follow,
+    )
+
+
+def preview_push(repository: Repository, plan: PushPlan, remote: Remote) -> PushPreview:
+    """Find out what a push would send and move; nothing is changed, here or there.
+
+    Raises:
+        DivergedError: the remote has commits that the push would lose.
+        RemoteError: the remote failed.
+    """
+    made = is_made(remote, repository.config_bytes)
+    found = sync_push.plan_push(
+        repository.frames,
+        remote,
+        plan.updates,
+        repository=repository.id,
+        signer=repository.signer,
+        observed=read_observed(repository.layout, plan.remote) if made else {},
+        nothing_there=not made,
+    )
+    packs = sync_push.planned_packs(
+        found, repository.frames, remote, plain=repository.plain, pack_size=repository.settings.core.pack_size
+    )
+    return PushPreview(
+        plan.remote,
+        remote.url,
+        not made,
+        found.moves,
+        found.unchanged,
+        len(found.chunks),
+        len(found.chunks) + len(found.nodes) + len(found.history),
+        len(packs),
+        sum(packs),
     )
 
 

@@ -7,6 +7,22 @@ from mediavault.formats.config import decode_config
 from mediavault.sync.remote import Remote
 
 
+def is_made(remote: Remote, config: bytes) -> bool:
+    """Tell whether this repository is at `remote`.
+
+    Raises:
+        NeedsDecisionError: another repository lives there.
+    """
+    theirs = remote.config()
+    if theirs is not None and theirs != config:
+        raise NeedsDecisionError(
+            f"Another repository lives at {remote.url}: {decode_config(theirs).repository.hex()}.",
+            untouched="Nothing was sent.",
+            hint="Push to another project, or clone the one that is there.",
+        )
+    return theirs is not None
+
+
 def create_remote(remote: Remote, config: bytes, slots: Mapping[str, bytes]) -> bool:
     """Make this repository at `remote`, unless it is there.
 
@@ -23,13 +39,7 @@ def create_remote(remote: Remote, config: bytes, slots: Mapping[str, bytes]) -> 
         NeedsDecisionError: another repository lives there.
         NotAllowedError: the remote makes no repositories.
     """
-    theirs = remote.config()
-    if theirs is not None and theirs != config:
-        raise NeedsDecisionError(
-            f"Another repository lives at {remote.url}: {decode_config(theirs).repository.hex()}.",
-            untouched="Nothing was sent.",
-            hint="Push to another project, or clone the one that is there.",
-        )
-    if theirs is None or (slots and not remote.slots()):
+    made = is_made(remote, config)
+    if not made or (slots and not remote.slots()):
         remote.create(config, slots)
-    return theirs is None
+    return not made

@@ -103,8 +103,18 @@ def plan_push(
     repository: bytes,
     signer: RefSigner,
     observed: Mapping[str, Observed],
+    nothing_there: bool = False,
 ) -> PushPlan:
     """Find out what the remote lacks; changes nothing. Takes about 100 bytes of memory for each object to send.
+
+    Args:
+        frames: the local store.
+        remote: the other side.
+        updates: what is wished.
+        repository: the repository's id.
+        signer: checks the MACs of the remote's refs.
+        observed: what was seen of them before.
+        nothing_there: there is no repository yet, so nothing is asked.
 
     Raises:
         DivergedError: a move that is not forced would lose commits.
@@ -112,7 +122,7 @@ def plan_push(
         NotFoundError: a ref to delete is not there.
         IntegrityError: the remote's refs are not authentic or went back, or a local object is missing.
     """
-    seen = survey(remote, repository=repository, signer=signer, observed=observed)
+    seen = Survey({}, {}) if nothing_there else survey(remote, repository=repository, signer=signer, observed=observed)
     moves, unchanged = [], []
     for update in updates:
         move = _judge(frames, seen, update)
@@ -123,9 +133,10 @@ def plan_push(
     wants = [move.new for move in moves if move.new is not None]
     haves = [ref.target.id for ref in seen.refs.values() if ref.target is not None]
     reached = collect(frames, wants, haves)
-    metadata = remote.missing(chain(reached.nodes, reached.commits, reached.tags))
+    missing: Callable[[Iterable[ObjectId]], list[ObjectId]] = list if nothing_there else remote.missing
+    metadata = missing(chain(reached.nodes, reached.commits, reached.tags))
     lacking = set(metadata)
-    chunks = remote.missing(reached.chunks)
+    chunks = missing(reached.chunks)
     nodes = [oid for oid in reached.nodes if oid in lacking]
     history = [oid for oid in chain(reached.commits, reached.tags) if oid in lacking]
     size = sum(_stored_size(frames, oid) for oid in chain(chunks, metadata))
@@ -190,6 +201,13 @@ def run_push(
         requests=after.requests - before.requests,
         observed=observed,
     )
+
+
+def planned_packs(plan: PushPlan, frames: FrameStore, remote: Remote, *, plain: bool, pack_size: int) -> list[int]:
+    """Return the sizes in bytes of the packs that a push of this plan sends, unless it is interrupted."""
+    pack = partial(plan_packs, frames, plain=plain, target=min(pack_size, remote.max_pack, MAX_PACK))
+    packs = chain(pack(plan.chunks), pack(plan.nodes, ordered=True), pack(plan.history, ordered=True))
+    return [source.size for source in packs]
 
 
 _Pack: TypeAlias = Callable[[Iterable[ObjectId]], Iterator[PackSource]]

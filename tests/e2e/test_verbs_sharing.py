@@ -307,3 +307,24 @@ def test_an_encrypted_project_needs_its_passphrase_or_code(
     place("clone", "--passphrase-file", tmp_path / "code", url, "c")
     assert Film(tmp_path / "c").read("a.txt") == "secret"
     assert Film(tmp_path / "c").status() == {}, "unlocked for this user from now on"
+
+
+def test_a_dry_run_tells_what_a_push_would_send_and_sends_nothing(tmp_path: Path, url: str) -> None:
+    film = new_film(tmp_path / "film", "--no-encryption")
+    film("remote", "add", "origin", url)
+    commit(film, "a.mov", "x" * 5000)
+    first = film.json("push", "--dry-run", "origin", "main")
+    assert (first["dry_run"], first["created"], first["chunks"], first["objects"]) == (True, True, 1, 3)
+    assert "Would make the project" in film("push", "-n", "origin", "main")
+    assert "no repository" in film("fetch", exit_code=1)
+    sent = film.json("push", "-u", "origin", "main")
+    assert (first["packs"], first["refs"]) == (sent["packs"], sent["refs"])
+    assert 0 < first["bytes"] <= sent["bytes_sent"]
+    commit(film, "a.mov", "y" * 5000)
+    words = film("push", "--dry-run")
+    assert "Would send" in words
+    assert "Nothing was sent." in words
+    head = film.json("log")[0]["id"]
+    assert film.json("push", "--dry-run")["refs"][0]["new"] == head
+    assert film.json("push")["refs"][0]["new"] == head
+    assert "Everything is at origin already." in film("push", "--dry-run")

@@ -1,5 +1,6 @@
 """mediagit push: send commits to a server."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -10,8 +11,9 @@ from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.render import Console
 from mediavault.cli.text import byte_size, counted, printable, short_id
 from mediavault.cli.verb import Context, PassphraseFile, verb_app
-from mediavault.ops.push import PushReport, plan_push, run_push
+from mediavault.ops.push import PushPreview, PushReport, plan_push, preview_push, run_push
 from mediavault.ops.remotes import default_remote, remote_url
+from mediavault.sync.push import RefMove
 
 app = verb_app()
 
@@ -32,6 +34,7 @@ def push(
     ] = False,
     tags: Annotated[bool, typer.Option("--tags", help="All tags too.")] = False,
     delete: Annotated[bool, typer.Option("--delete", "-d", help="Delete the named refs at the server.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only tell what would be sent.")] = False,
     passphrase_file: PassphraseFile = None,
 ) -> int:
     """Send commits to a server, and only what it lacks.
@@ -43,6 +46,7 @@ def push(
     mediagit push                  send the current branch to where it follows
     mediagit push --tags           all tags as well
     mediagit push -d origin grade  delete a branch there
+    mediagit push --dry-run        what it would send, in bytes and packs
     """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
     with session.transferring(ctx.obj, passphrase_file=passphrase_file) as repository:
@@ -53,6 +57,9 @@ def push(
             repository, name, refs or [], follow=set_upstream, lease=force_with_lease, tags=tags, delete=delete
         )
         with session.connected(ctx.obj, settings, url) as other:
+            if dry_run:
+                _show_preview(console, preview_push(repository, plan, other))
+                return ExitCode.OK
             slots = compose.read_slots(repository.backend)
             report = run_push(
                 repository, plan, other, slots=slots, now=compose.now().seconds, progress=console.progress()
@@ -69,15 +76,7 @@ def show(console: Console, report: PushReport) -> None:
                 "remote": report.remote,
                 "url": report.url,
                 "created": report.created,
-                "refs": [
-                    {
-                        "name": move.name,
-                        "old": move.old.id.hex() if move.old else None,
-                        "new": move.new.id.hex() if move.new else None,
-                        "forced": move.forced,
-                    }
-                    for move in report.moves
-                ],
+                "refs": _refs(report.moves),
                 "unchanged": list(report.unchanged),
                 "chunks": report.chunks,
                 "objects": report.objects,
@@ -95,7 +94,57 @@ def show(console: Console, report: PushReport) -> None:
             f"Sent {byte_size(report.bytes_sent)}: {counted(report.chunks, 'new chunk')}, "
             f"{counted(report.requests, 'request')}"
         )
-    for move in report.moves:
+    _show_moves(console, report.moves)
+    if not report.moves:
+        console.result(f"Everything is at {report.remote} already.")
+    if report.follow:
+        console.result(
+            f"{printable(report.follow[0])} follows {report.remote}/{printable(report.follow[1])} from now on."
+        )
+
+
+def _show_preview(console: Console, preview: PushPreview) -> None:
+    if console.json:
+        console.document(
+            {
+                "remote": preview.remote,
+                "url": preview.url,
+                "dry_run": True,
+                "created": preview.created,
+                "refs": _refs(preview.moves),
+                "unchanged": list(preview.unchanged),
+                "chunks": preview.chunks,
+                "objects": preview.objects,
+                "packs": preview.packs,
+                "bytes": preview.bytes,
+            }
+        )
+        return
+    if preview.created:
+        console.result(f"Would make the project at {preview.url}")
+    if preview.objects:
+        console.result(
+            f"Would send {byte_size(preview.bytes)} in {counted(preview.packs, 'pack')}: "
+            f"{counted(preview.chunks, 'new chunk')}"
+        )
+    _show_moves(console, preview.moves)
+    console.result("Nothing was sent." if preview.moves else f"Everything is at {preview.remote} already.")
+
+
+def _refs(moves: Sequence[RefMove]) -> list[dict[str, object]]:
+    return [
+        {
+            "name": move.name,
+            "old": move.old.id.hex() if move.old else None,
+            "new": move.new.id.hex() if move.new else None,
+            "forced": move.forced,
+        }
+        for move in moves
+    ]
+
+
+def _show_moves(console: Console, moves: Sequence[RefMove]) -> None:
+    for move in moves:
         name = printable(move.name.partition("/")[2])
         if move.new is None:
             console.result(f"  {console.paint('red', 'deleted')}   {name}")
@@ -106,9 +155,3 @@ def show(console: Console, report: PushReport) -> None:
                 console.paint("yellow", "replaced") + "  " if move.forced else console.paint("green", "moved") + "     "
             )
             console.result(f"  {word}{name} from {short_id(move.old.id)} to {short_id(move.new.id)}")
-    if not report.moves:
-        console.result(f"Everything is at {report.remote} already.")
-    if report.follow:
-        console.result(
-            f"{printable(report.follow[0])} follows {report.remote}/{printable(report.follow[1])} from now on."
-        )
