@@ -262,8 +262,14 @@ def _direct(environ: Mapping[str, str], settings: Settings, url: str) -> "Remote
                 return None
         return open_backend(table, create=create)
 
+    def settle() -> None:
+        if folder is not None:
+            store = LocalBackend(folder)
+            store.settle()
+            store.remove_stale()
+
     scratch = user_folder(environ) / "uploads" / blake3(url.encode()).hexdigest(8)
-    return DirectRemote(url, opened, scratch, probed=not local, retries=settings.network.retries)
+    return DirectRemote(url, opened, scratch, probed=not local, settle=settle, retries=settings.network.retries)
 
 
 def _credentials(kind: str, environ: Mapping[str, str]) -> dict[str, object]:

@@ -28,7 +28,7 @@ async def receive_pack(
         RefusedError: it is not what its name says, not of this repository's suite, or not closed.
     """
     file = new_upload(repo.spool)
-    receiver = await in_thread(partial(PackReceiver, file, pack, max_size=max_size))
+    receiver = await in_thread(partial(PackReceiver, file, pack, max_size=max_size, kept=repo.adopts))
     try:
         await in_order(partial(feed, receiver), blocks)
     except (ClientDisconnect, asyncio.CancelledError):

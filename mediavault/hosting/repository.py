@@ -27,6 +27,7 @@ class HostedRepository:
         config: what they say.
         frames: its objects.
         spool: a folder for uploads under way.
+        adopts: whether the backend takes files of that folder as they are.
     """
 
     name: str
@@ -35,6 +36,7 @@ class HostedRepository:
     config: RepositoryConfig
     frames: FrameStore
     spool: Path
+    adopts: bool
 
     @property
     def plain(self) -> bool:
@@ -68,9 +70,11 @@ def host(name: str, backend: Backend, config_bytes: bytes, scratch: Path) -> Hos
         UnsupportedFormatError: a newer version made it.
     """
     config = decode_config(config_bytes)
+    adopts = isinstance(backend, Spooling)
     spool = backend.spool_folder if isinstance(backend, Spooling) else scratch
     spool.mkdir(parents=True, exist_ok=True)
-    return HostedRepository(name, backend, config_bytes, config, FrameStore(backend, ObjectIndex(backend)), spool)
+    frames = FrameStore(backend, ObjectIndex(backend))
+    return HostedRepository(name, backend, config_bytes, config, frames, spool, adopts)
 
 
 def check_config(config_bytes: bytes) -> RepositoryConfig:

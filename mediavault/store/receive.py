@@ -1,16 +1,17 @@
 """Knows how to take a pack from someone who is not trusted: to a file first, believed only when all of it is checked."""
 
+import contextlib
 import mmap
 import os
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from blake3 import blake3
 
-from mediavault.errors import FormatError, IntegrityError, UnsupportedFormatError
+from mediavault.errors import FormatError, IntegrityError, StorageError, UnsupportedFormatError
 from mediavault.formats.frame import CHECKSUM_BYTES, Frame, parse_frame
 from mediavault.formats.pack import MAX_PACK, PackRow, row_of
 from mediavault.model.ids import Kind, Link, ObjectId
@@ -24,6 +25,10 @@ from mediavault.store.pack_writer import make_locked, pack_is_there, write_whole
 from mediavault.store.reachability import missing_beneath
 from mediavault_backends.api import Absent, Backend, FileSource
 from mediavault_backends.errors import OutcomeUnknownError, PreconditionFailedError
+from mediavault_backends.sync_behind import SyncBehind
+
+SYNC_BYTES: Final = 16 << 20
+"""How much of a pack is written before the disk is set to work on it."""
 
 
 class PackReceiver:
@@ -33,13 +38,16 @@ class PackReceiver:
     Memory is bounded by a pack's highest number of rows, whatever is sent.
     """
 
-    def __init__(self, spool: Path, declared: ObjectId | None = None, *, max_size: int = MAX_PACK) -> None:
+    def __init__(
+        self, spool: Path, declared: ObjectId | None = None, *, max_size: int = MAX_PACK, kept: bool = False
+    ) -> None:
         """Make the spool.
 
         Args:
             spool: a file to be made; removed at the end unless the pack was published.
             declared: the name that the sender gave; None to take any.
             max_size: bytes after which the pack is refused.
+            kept: the store takes the spool itself: the disk begins on it while it grows.
         """
         self._path = spool
         self._declared = declared
@@ -49,6 +57,8 @@ class PackReceiver:
         self._stream: FrameStream | None = FrameStream()
         self._view: memoryview | None = None
         self._table: PackTable | None = None
+        self._behind = SyncBehind() if kept else None
+        self._synced = 0
         self.size = 0
 
     def __enter__(self) -> Self:
@@ -75,6 +85,12 @@ class PackReceiver:
         return self._checked().plain
 
     @property
+    def body(self) -> FileSource:
+        """The whole pack, after `finish`, for a backend to adopt."""
+        self._checked()
+        return FileSource(self._path, self.size, adopt=True)
+
+    @property
     def kinds(self) -> frozenset[Kind]:
         """The kinds of objects in it, after `finish`."""
         return frozenset(row.kind for row in self._checked().rows)
@@ -90,6 +106,10 @@ class PackReceiver:
             raise FormatError(f"A pack is larger than the {self._max_size} bytes that are allowed.")
         write_whole(self._fd, data, at=self.size)
         self.size += len(data)
+        if self._behind is not None and self.size - self._synced >= SYNC_BYTES:
+            self._synced = self.size
+            with _said_of_disks():
+                self._behind.file(self._fd, self._path)
         if self._stream is not None:
             self._stream.feed(data)
 
@@ -102,6 +122,9 @@ class PackReceiver:
         """
         if not self.size:
             raise FormatError("A pack is empty.")
+        if self._behind is not None:
+            with _said_of_disks(), self._behind:
+                self._behind = None
         view = memoryview(mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ))
         table = parse_pack(lambda start, length: bytes(view[start : start + length]), self.size)
         if self._declared is not None and table.pack_id != self._declared:
@@ -151,6 +174,9 @@ class PackReceiver:
 
     def close(self) -> None:
         """Remove the spool if it is still there; idempotent."""
+        if self._behind is not None:
+            with contextlib.suppress(OSError), self._behind:
+                self._behind = None
         if self._fd >= 0:
             self._view = None
             self._path.unlink(missing_ok=True)
@@ -165,7 +191,7 @@ class PackReceiver:
     def _put(self, backend: Backend) -> bool:
         name = self._checked().pack_id
         try:
-            backend.put(pack_key(name), FileSource(self._path, self.size, adopt=True), when=Absent())
+            backend.put(pack_key(name), self.body, when=Absent())
         except PreconditionFailedError:
             if not pack_is_there(backend, name, self.size):
                 raise IntegrityError(f"Pack {name.hex()} is stored with another length.") from None
@@ -204,6 +230,14 @@ class PackReceiver:
         parents = [own[oid] if oid in own else frames.read(oid).header.generation for oid in parents_of(commit)]
         if commit.header.generation != 1 + max(parents, default=0):
             raise IntegrityError(f"Commit {commit.header.id.hex()} has a wrong generation.")
+
+
+@contextlib.contextmanager
+def _said_of_disks() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"Writing failed: {error.strerror}.", untouched="Nothing of the pack was stored.") from error
 
 
 def _frame_of(view: memoryview, row: PackRow) -> Frame:

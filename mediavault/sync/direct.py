@@ -66,16 +66,27 @@ class DirectRemote:
         scratch: a folder for packs on their way, for a store that has none of its own; kept between commands, so that
             what a killed push had sent goes on where it was.
         probed: ask the store whether it keeps conditions, before a repository is made there.
+        settle: called once before anything is written, to make durable what others left there who died.
         retries: how often what may be repeated is repeated without progress.
     """
 
-    def __init__(self, url: str, opener: Opener, scratch: Path, *, probed: bool = True, retries: int = 5) -> None:
+    def __init__(
+        self,
+        url: str,
+        opener: Opener,
+        scratch: Path,
+        *,
+        probed: bool = True,
+        settle: Callable[[], object] | None = None,
+        retries: int = 5,
+    ) -> None:
         self.url = url
         self.max_pack = MAX_PACK
         self.retries = retries
         self._opener = opener
         self._scratch = scratch
         self._probed = probed
+        self._settle = settle
         self._meter = Meter()
         self._aborted = threading.Event()
         self._lock = threading.Lock()
@@ -118,6 +129,7 @@ class DirectRemote:
             check_config(config)
             backend = self._backend(create=True)
             assert backend is not None
+            self._before_writing()
             if not is_there(self.url, backend, config):
                 if self._probed:
                     check_conditions(backend)
@@ -138,6 +150,7 @@ class DirectRemote:
     def put_slot(self, name: str, slot: bytes, expected: bytes | None) -> None:
         """Store a slot in place of `expected`; None: only where there is none."""
         with self._explained():
+            self._before_writing()
             store_slot(self._repository(), name, slot, None if expected is None else blake3(expected).digest())
 
     def delete_slot(self, name: str, expected: bytes) -> None:
@@ -173,6 +186,7 @@ class DirectRemote:
         name = decode_ref_value(value_bytes).name
         former = None if expected is None else parse_etag(expected)
         with self._explained():
+            self._before_writing()
             repo = self._repository()
             try:
                 move_ref(repo, name, value_bytes, former, forced=force)
@@ -193,8 +207,9 @@ class DirectRemote:
     def put_pack(self, pack: PackBody) -> bool:
         """Write a pack aside, check it as a server would, and publish it. Returns whether it is new."""
         with self._explained():
+            self._before_writing()
             repo = self._repository()
-            with PackReceiver(new_upload(repo.spool), pack.id, max_size=self.max_pack) as receiver:
+            with PackReceiver(new_upload(repo.spool), pack.id, max_size=self.max_pack, kept=repo.adopts) as receiver:
                 feed(receiver, self._until_aborted(pack.blocks()))
                 return accept(repo, receiver)
 
@@ -250,6 +265,12 @@ class DirectRemote:
                     raise RefusedError(problems.NO_REPOSITORY, f"There is no repository {self.url}.")
                 self._open = host(self.url, backend, read_config(self.url, backend), self._scratch)
             return self._open
+
+    def _before_writing(self) -> None:
+        with self._lock:
+            settle, self._settle = self._settle, None
+            if settle is not None:
+                settle()
 
     def _until_aborted(self, blocks: Iterable[Buffer]) -> Iterator[Buffer]:
         for block in blocks:

@@ -5,13 +5,10 @@ Where they go from there is for `mediavault.workspace.moves`.
 
 import os
 from array import array
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
@@ -21,6 +18,7 @@ from mediavault.workspace.folders import OpenFolders
 from mediavault.workspace.journal import StagedNames, Write, WriteList
 from mediavault.workspace.scan import INODE_MASK
 from mediavault_backends import fsio
+from mediavault_backends.sync_behind import SyncBehind
 
 if TYPE_CHECKING:
     from mediavault.objects.reader import ObjectReader
@@ -31,7 +29,6 @@ FEW: Final = 16
 _SYNC_BYTES: Final = 64 << 20
 """How much of a large file is written before the disk is set to work on it."""
 
-_SYNCS_AHEAD: Final = 4
 
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -62,7 +59,7 @@ def write_new_files(
     with (
         OpenFolders(folder, sync=few) as folders,
         closing(reader.chunks(_chunks_of(writes, reader))) as content,
-        _SyncBehind() as behind,
+        SyncBehind() as behind,
     ):
         writer = _FileWriter(folders, str(folder), content, progress, behind, sync=few)
         for number, write in enumerate(writes):
@@ -82,41 +79,6 @@ def _chunks_of(writes: Iterable[Write], reader: "ObjectReader") -> Iterator[Mani
             yield from reader.chunk_list(write.link(), write.size)
 
 
-class _SyncBehind:
-    """Syncs files in a thread of its own while others are read and verified; leaving the block waits for all.
-
-    Raises when it is left, or when it is given a file:
-        OSError: one of them could not be synced.
-    """
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, "sync")
-        self._pending: deque[Future[None]] = deque()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._pool.shutdown()
-        while kind is None and self._pending:
-            self._pending.popleft().result()
-
-    def file(self, fd: int, path: Path) -> None:
-        """Bring what was written to a file so far to the disk; the caller may close `fd` at once."""
-        self._pending.append(self._pool.submit(self._sync, os.dup(fd), path))
-        if len(self._pending) > _SYNCS_AHEAD:
-            self._pending.popleft().result()
-
-    @staticmethod
-    def _sync(fd: int, path: Path) -> None:
-        try:
-            fsio.sync_file(fd, path)
-        finally:
-            os.close(fd)
-
-
 class _FileWriter:
     """Writes one new file after the other from one stream of verified chunks."""
 
@@ -126,7 +88,7 @@ class _FileWriter:
         path: str,
         content: Iterator[bytes | memoryview],
         progress: Callable[[int], None],
-        behind: _SyncBehind,
+        behind: SyncBehind,
         *,
         sync: bool,
     ) -> None:

@@ -246,6 +246,18 @@ def test_what_a_killed_push_had_written_is_kept(ann: Studio, tmp_path: Path) -> 
     assert report.bytes_sent < 0.6 * 3 * MIB
 
 
+def test_what_the_dead_left_is_settled_once_and_only_by_who_writes(ann: Studio, ben: Studio, tmp_path: Path) -> None:
+    store, settled = MemoryBackend(), list[str]()
+
+    def remote() -> DirectRemote:
+        return DirectRemote(URL, lambda create: store, tmp_path, settle=lambda: settled.append("settled"))  # noqa: ARG005
+
+    ann.push(remote(), ann.commit({"film.mov": noise(MIB, 1)}))
+    assert settled == ["settled"]
+    ben.fetch(remote())
+    assert settled == ["settled"]
+
+
 def test_a_transfer_is_broken_off_at_its_next_block(ann: Studio, tmp_path: Path) -> None:
     store = MemoryBackend()
     remote = direct(store, tmp_path / "scratch")

@@ -5,14 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediavault.errors import FormatError, IntegrityError
+from mediavault.errors import FormatError, IntegrityError, StorageError
 from mediavault.formats.frame import build_frame, make_header, parse_frame
 from mediavault.formats.pack import PackRow, encode_footer, encode_pack_header, encode_table, pack_id
 from mediavault.model.ids import Kind
 from mediavault.store import pack_table
+from mediavault.store import receive as receiving
 from mediavault.store.frames import FrameStore
 from mediavault.store.keys import PACKS, pack_key
 from mediavault.store.receive import PackReceiver
+from mediavault_backends import fsio
 from mediavault_backends.api import Absent
 from mediavault_backends.errors import OutcomeUnknownError
 from mediavault_backends.fault import Fault, FaultBackend
@@ -41,12 +43,16 @@ def pack_of(*objects: Stored, rows: list[PackRow] | None = None, plain: bool = T
     return pack_id(NONCE, table), header + body + table + encode_footer(24 + len(body), len(rows), table)
 
 
+def take_whole(receiver: PackReceiver, data: bytes, step: int = 100) -> None:
+    for at in range(0, len(data), step):
+        receiver.feed(data[at : at + step])
+    receiver.finish()
+
+
 def receive(folder: Path, data: bytes, name: bytes | None = None, step: int = 1 << 20) -> PackReceiver:
     receiver = PackReceiver(folder / "received", name)
     try:
-        for at in range(0, len(data), step):
-            receiver.feed(data[at : at + step])
-        receiver.finish()
+        take_whole(receiver, data, step)
     except BaseException:
         receiver.close()
         raise
@@ -58,6 +64,35 @@ def store_of(folder: Path, *objects: Stored) -> FrameStore:
     with store.writer(folder, plain=True) as writer:
         append_all(writer, objects)
     return store
+
+
+def test_the_disk_begins_on_a_pack_that_it_keeps_while_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "SYNC_BYTES", 500)
+    name, data = pack_of(*CHUNKS)
+    steps: list[fsio.Step] = []
+    for kept in (False, True):
+        steps.clear()
+        with fsio.observe(steps.append), PackReceiver(tmp_path / "received", name, kept=kept) as receiver:
+            take_whole(receiver, data)
+        assert len([step for step in steps if step.kind == "sync-file"]) == (len(data) // 500 if kept else 0)
+
+
+@pytest.mark.parametrize("at_its_end", [False, True])
+def test_a_disk_that_fails_meanwhile_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, at_its_end: bool
+) -> None:
+    def fail(fd: int, path: Path) -> None:
+        del fd, path
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(receiving, "SYNC_BYTES", 500)
+    monkeypatch.setattr(fsio, "sync_file", fail)
+    name, data = pack_of(*CHUNKS * (1 if at_its_end else 4), rows=[])
+    with PackReceiver(tmp_path / "received", name, kept=True) as receiver, pytest.raises(StorageError, match="output"):
+        take_whole(receiver, data)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("step", [1, 100, 1 << 20])
