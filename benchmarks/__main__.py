@@ -41,6 +41,10 @@ def _transfers(bench: Bench) -> None:
     importlib.import_module("benchmarks.transfers").run(bench)
 
 
+def _clouds(bench: Bench) -> None:
+    importlib.import_module("benchmarks.clouds").run(bench)
+
+
 GROUPS = {
     "mixed": Group(rows.mixed),
     "video": Group(rows.video),
@@ -49,6 +53,7 @@ GROUPS = {
     "status": Group(everyday.status),
     "switch": Group(everyday.switch),
     "transfers": Group(_transfers),
+    "clouds": Group(_clouds, long=True),
     "memory": Group(rows.memory),
     "padding": Group(rows.padding),
     "startup": Group(rows.start_up),

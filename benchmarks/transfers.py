@@ -80,16 +80,16 @@ def _round(bench: Bench, ours: MediaGit, source: Path, found: Measured, *, warm_
     for folder in (storage, copy, work / "raw"):
         shutil.rmtree(folder, ignore_errors=True)
     environment = ours.environment()
-    with _server(storage, environment) as origin:
-        _set_remote(ours, f"{origin}/{PROJECT}")
+    with serving(storage, environment) as origin:
+        set_remote(ours, f"{origin}/{PROJECT}")
         command = Command((ours.program, "push", "--json", "-u", "origin", "main"), tree)
         pushed = bench.timed(ours.name, "push", [command], environment, warm_up=warm_up, reads=[tree / ".mediagit"])
-        up = _said(bench, "requests")
+        up = said(bench, "requests")
         cloned = _clone(bench, ours, f"{origin}/{PROJECT}", copy, "clone", warm_up=warm_up)
-        down = _said(bench, "requests")
-        _compare(ours.name, source, copy)
+        down = said(bench, "requests")
+        compare_clone(ours.name, source, copy)
         shutil.rmtree(copy)
-        packs = _packs_of(tree, work / "packs")
+        packs = packs_of(tree, work / "packs")
         _make_project(f"{origin}/{PROJECT}-raw", tree)
         raw = {
             "mediagit-server": _raw(bench, "mediagit-server", f"{origin}/{PROJECT}-raw/packs", packs, warm_up=warm_up)
@@ -97,7 +97,7 @@ def _round(bench: Bench, ours: MediaGit, source: Path, found: Measured, *, warm_
         if NGINX is not None:
             with _nginx(NGINX, work / "nginx", _front(origin, storage)) as front:
                 fed = _clone(bench, ours, f"{front}/{PROJECT}", copy, "clone, packs from nginx", warm_up=warm_up)
-            _compare(ours.name, source, copy)
+            compare_clone(ours.name, source, copy)
             shutil.rmtree(copy)
             with _nginx(NGINX, work / "nginx", _dav(work / "raw")) as alone:
                 raw["nginx"] = _raw(bench, "nginx", f"{alone}/packs", packs, synced=work / "raw", warm_up=warm_up)
@@ -132,14 +132,15 @@ def _round_of_lfs(bench: Bench, lfs: GitLfs, source: Path, found: Measured, *, w
         filters = ("-c", "filter.lfs.process=git-lfs filter-process", "-c", "filter.lfs.required=true")
         clone = ("git", "-c", url, "-c", f"core.attributesFile={attributes}", *filters, "clone", "-q", str(bare))
         cloned = bench.timed(LFS, "clone", [Command((*clone, str(copy)), work)], environment, warm_up=warm_up)
-    _compare(LFS, source, copy)
+    compare_clone(LFS, source, copy)
     shutil.rmtree(copy)
     if not warm_up:
         found.pushes.setdefault(LFS, []).append(pushed)
         found.clones.setdefault(LFS, []).append(cloned)
 
 
-def _compare(name: str, source: Path, copy: Path) -> None:
+def compare_clone(name: str, source: Path, copy: Path) -> None:
+    """Check that a clone holds what was pushed."""
     found = trees.differences(source, copy, ignore=REPOSITORIES)
     if found:
         raise CommandFailedError(f"{name} brought something else:\n" + "\n".join(found[:10]))
@@ -149,8 +150,8 @@ def _edits(bench: Bench, ours: MediaGit, found: Measured) -> None:
     """Push, replace a hundredth of each file, push again: what is sent beside what is new."""
     tree, environment = ours.work / "tree", ours.environment()
     shutil.rmtree(bench.options.work / "srv", ignore_errors=True)
-    with _server(bench.options.work / "srv", environment) as origin:
-        _set_remote(ours, f"{origin}/{PROJECT}")
+    with serving(bench.options.work / "srv", environment) as origin:
+        set_remote(ours, f"{origin}/{PROJECT}")
         push = Command((ours.program, "push", "--json", "-u", "origin", "main"), tree)
         bench.timed(ours.name, "push", [push], environment)
         for number in range(bench.options.rounds):
@@ -158,10 +159,10 @@ def _edits(bench: Bench, ours: MediaGit, found: Measured) -> None:
                 _edit(file, [number, index])
             add, commit = (ours.program, "add", "--json", "."), (ours.program, "commit", "-m", "edit")
             bench.timed(ours.name, "add", [Command(add, tree)], environment)
-            stored = _said(bench, "bytes_stored")
+            stored = said(bench, "bytes_stored")
             bench.timed(ours.name, "commit", [Command(commit, tree)], environment)
             bench.timed(ours.name, "second push", [push], environment)
-            found.resent.append(_said(bench, "bytes_sent") / stored)
+            found.resent.append(said(bench, "bytes_sent") / stored)
 
 
 def _edit(file: Path, seed: Sequence[int]) -> None:
@@ -233,26 +234,27 @@ def _raw(
     return runs[0], runs[1]
 
 
-def _said(bench: Bench, key: str) -> int:
+def said(bench: Bench, key: str) -> int:
     """Return a number of the document that the last command printed: the log holds nothing beside it but progress."""
     text = bench.log.read_text(errors="replace")
     return int(json.loads(text[text.index("{") : text.rindex("}") + 1])[key])
 
 
-def _set_remote(ours: MediaGit, url: str) -> None:
+def set_remote(ours: MediaGit, url: str) -> None:
+    """Let `origin` be at this address, and forget what was seen at another."""
     for arguments in (("remote", "remove", "origin"), ("remote", "add", "origin", url)):
         subprocess.run(
             [ours.program, *arguments], cwd=ours.work / "tree", env=ours.environment(), check=False, capture_output=True
         )
 
 
-def _packs_of(tree: Path, folder: Path) -> Path:
-    """Link the packs of a repository into one folder, by their names."""
+def packs_of(tree: Path, folder: Path, *, smallest: int = 1 << 20) -> Path:
+    """Link the packs of a repository that are larger than `smallest` into one folder, by their names."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for pack in sorted((tree / ".mediagit" / "store" / "packs").glob("*/*")):
         # Metadata packs want what they link to first, in an order that names do not tell.
-        if pack.stat().st_size > 1 << 20:
+        if pack.stat().st_size > smallest:
             os.link(pack, folder / pack.name)
     return folder
 
@@ -267,10 +269,10 @@ def _make_project(url: str, tree: Path) -> None:
 
 
 @contextmanager
-def _server(storage: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Run mediagit-server; give its origin."""
+def serving(storage: Path | None, environment: Mapping[str, str]) -> Iterator[str]:
+    """Run mediagit-server on a folder, or on what the environment names; give its origin."""
     program = str(Path(sys.executable).parent / "mediagit-server")
-    command = [program, "--storage", str(storage), "--port", "0", "--no-auth"]
+    command = [program, *(["--storage", str(storage)] if storage else []), "--port", "0", "--no-auth"]
     with subprocess.Popen(command, env=dict(environment), stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

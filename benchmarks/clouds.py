@@ -1,0 +1,134 @@
+"""Rows for object storage: push and clone of incompressible media on MinIO, through the server and without one, beside boto3.
+
+MinIO is the one that `make services` builds. boto3's transfer manager sends and fetches the very packs that a push sends, to and
+from plain files: what the store gives on this machine.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import trees
+from benchmarks.bench import Bench, Table, make_corpus, verdict
+from benchmarks.measure import Command, Run, Spread
+from benchmarks.tools import MediaGit
+from benchmarks.transfers import PROJECT, compare_clone, packs_of, said, serving, set_remote
+from tests.services import minio
+from tests.services.conftest import make_bucket
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVICES = ROOT / ".services"
+GIB = 1 << 30
+BUCKET = "media"
+THROUGH, DIRECT = 0.7, 0.9
+MAX_REQUESTS = 32.0
+MAX_PEAK = 512e6
+
+
+@dataclass
+class Measured:
+    """What the rounds brought: runs by what was done and how, calls of the store for each GiB."""
+
+    runs: dict[tuple[str, str], list[Run]] = field(default_factory=dict)
+    calls: dict[str, list[float]] = field(default_factory=dict)
+
+
+def run(bench: Bench) -> None:
+    """Measure the group of rows."""
+    work = bench.begin("clouds: making the corpus")
+    source = work / "source"
+    make_corpus("video", source, 2 * bench.options.scale)
+    ours = MediaGit(work / "mediagit")
+    ours.fresh(source)
+    bench.untimed(ours, "ingest")
+    found = Measured()
+    (work / "minio").mkdir()
+    with minio.running(SERVICES, work / "minio") as store:
+        make_bucket(store, BUCKET)
+        cloud = {
+            "AWS_ACCESS_KEY_ID": store.access_key,
+            "AWS_SECRET_ACCESS_KEY": store.secret_key,
+            "AWS_ENDPOINT_URL": store.endpoint,
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        for number in range(bench.options.rounds + 1):
+            _round(bench, ours, cloud, found, number)
+    _report(bench, found, trees.total_bytes(source))
+    bench.finish()
+
+
+def _round(bench: Bench, ours: MediaGit, cloud: Mapping[str, str], found: Measured, number: int) -> None:
+    """Push and clone by boto3, through the server and direct; round 0 only warms up."""
+    source = bench.options.work / "source"
+    packs = packs_of(ours.work / "tree", bench.options.work / "packs", smallest=0)
+    fetched, copy = bench.options.work / "fetched", bench.options.work / "copy"
+    gibs = max(1.0, trees.total_bytes(source) / GIB)
+    environment = {**ours.environment(), **cloud, "PYTHONPATH": str(ROOT)}
+    # Without the passphrase: the key is known on this computer, and Argon2 is no part of a transfer.
+    known = {name: value for name, value in environment.items() if name != "MEDIAGIT_PASSPHRASE"}
+
+    def take(what: str, how: str, *arguments: str) -> None:
+        name = how if how == "boto3" else f"{ours.name}, {how}"
+        command = Command(arguments, ours.work / "tree")
+        run = bench.timed(name, what, [command], known, warm_up=not number, reads=[packs])
+        if number:
+            found.runs.setdefault((what, how), []).append(run)
+            if how != "boto3":
+                found.calls.setdefault(f"{what}, {how}", []).append(said(bench, "requests") / gibs)
+
+    boto = (sys.executable, "-m", "benchmarks.boto_client")
+    take("push", "boto3", *boto, "put", BUCKET, f"boto-{number}", str(packs))
+    take("clone", "boto3", *boto, "get", BUCKET, f"boto-{number}", str(fetched))
+    shutil.rmtree(fetched)
+    with _ways(environment, number) as ways:
+        for how, url in ways.items():
+            set_remote(ours, url)
+            take("push", how, ours.program, "push", "--json", "-u", "origin", "main")
+            take("clone", how, ours.program, "clone", "--json", url, str(copy))
+            compare_clone(ours.name, source, copy)
+            shutil.rmtree(copy)
+
+
+@contextmanager
+def _ways(environment: Mapping[str, str], number: int) -> Iterator[Mapping[str, str]]:
+    """Give the addresses of two empty places in the bucket: behind a server, and the bucket itself."""
+    settings = {
+        "MEDIAGIT_STORAGE__BACKEND": "s3",
+        "MEDIAGIT_STORAGE__S3__BUCKET": BUCKET,
+        "MEDIAGIT_STORAGE__S3__PREFIX": f"served-{number}",
+    }
+    with serving(None, {**environment, **settings}) as origin:
+        yield {"through the server": f"{origin}/{PROJECT}", "direct": f"s3://{BUCKET}/direct-{number}"}
+
+
+def _report(bench: Bench, found: Measured, size: int) -> None:
+    cells = [["work", "MB/s", "boto3 MB/s", "peak MB", "speed, it ÷ boto3", "wanted", "held"]]
+    for (what, how), runs in found.runs.items():
+        if how == "boto3":
+            continue
+        theirs = found.runs[what, "boto3"]
+        ratio = Spread.of(their.seconds / our.seconds for our, their in zip(runs, theirs, strict=True))
+        speeds = [f"{size / 1e6 / Spread.of(run.seconds for run in taken).median:.0f}" for taken in (runs, theirs)]
+        wanted = DIRECT if how == "direct" else THROUGH
+        peak = max(run.peak_bytes for run in runs)
+        row = [f"{what}, {how}", *speeds, f"{peak / 1e6:.0f}", ratio.text()]
+        cells.append([*row, *verdict(-ratio.median, -wanted, f"≥ {wanted:g}")])
+    note = (
+        "Encrypted as always, on MinIO of one process and one folder, with everything on the two cores of one machine. boto3 "
+        "moves the packs themselves as plain files, unverified; a clone also opens, checks and checks out every file."
+    )
+    bench.tables.append(Table("Push and clone on MinIO, incompressible", note, cells))
+    cells = [["figure", "median (least-greatest)", "wanted", "held"]]
+    for what, calls in found.calls.items():
+        spread = Spread.of(calls)
+        limit = MAX_REQUESTS if what.startswith("push") or "server" in what else None
+        cells.append([f"calls for each GiB, {what}", spread.text(1), *verdict(spread.median, limit)])
+    peak = max(run.peak_bytes for (_, how), runs in found.runs.items() if how != "boto3" for run in runs)
+    cells.append(["peak memory of mediagit", f"{peak / 1e6:.0f} MB", *verdict(peak, MAX_PEAK, "≤ 512 MB")])
+    bench.tables.append(
+        Table("Calls and memory on MinIO", "Calls of the server, or of the store where there is none.", cells)
+    )
