@@ -55,10 +55,13 @@ def launch(storage: Path, output: Path, *options: str, env: Mapping[str, str] | 
     return Server(command, {**os.environ, **(env or {})}, output, storage)
 
 
+STORAGE = "srv"
+
+
 @pytest.fixture
 def storage(tmp_path: Path) -> Path:
     """Where the servers of one test keep everything."""
-    return tmp_path / "srv"
+    return tmp_path / STORAGE
 
 
 @pytest.fixture

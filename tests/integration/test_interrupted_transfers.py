@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mediavault.store.verify import scrub
 from mediavault.wire.client import HttpRemote
 from mediavault.wire.http import UnreachableError
 from mediavault_backends.local import LocalBackend
-from tests.integration.conftest import Server
+from tests.integration.conftest import STORAGE, Server
 from tests.integration.proxy import Proxy
 from tests.integration.studio import Studio, noise
 
@@ -25,6 +26,15 @@ FILES = {f"shot-{number}.mov": noise(4 * MIB, number) for number in range(5)}
 WHOLE = 20 * MIB
 IN_FLIGHT = 5 * MIB
 """What sockets of four connections and half received chunks may hold when everything stops."""
+
+
+def wait_until_kept(storage: Path) -> None:
+    """Wait until the server has noticed that a sender is gone, and has kept what came: it does so beside everything else."""
+    spool = storage / ".tmp" / "spool"
+    deadline = time.monotonic() + 60
+    while any(path.is_file() for path in spool.rglob("*")):
+        assert time.monotonic() < deadline, list(spool.rglob("*"))
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -110,6 +120,7 @@ def test_push_that_broke_off_continues(
         proxy.on_up = lambda total: total < share * WHOLE
         with pytest.raises(RemoteError):
             ann.push(connect(proxy.url), commit, pack_size=pack_size)
+    wait_until_kept(ann.folder.parent / STORAGE)
     assert connect(server.url).refs() == {}
     with Proxy(server.url) as proxy:
         ann.push(connect(proxy.url), commit, pack_size=pack_size)
@@ -203,6 +214,7 @@ def test_client_that_was_killed_continues(
         else:
             proxy.on_down = kill
         assert child.wait(timeout=60) == -signal.SIGKILL
+    wait_until_kept(ann.folder.parent / STORAGE)
     with Proxy(server.url) as proxy:
         if verb == "push":
             ann.push(connect(proxy.url), commit)
