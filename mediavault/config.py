@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from mediavault.errors import ConfigError
-from mediavault_backends.settings import SECRETS, AzureSettings, GcsSettings, S3Settings
+from mediavault_backends.settings import SECRETS, TABLES, AzureSettings, GcsSettings, MultiSettings, S3Settings
 
 FILE_NAME: Final = "mediagit.toml"
 SYSTEM_FILE: Final = Path("/etc/mediagit") / FILE_NAME
@@ -97,11 +97,12 @@ class LocalStorage(_Table, frozen=True):
 class Storage(_Table, frozen=True):
     """Where a server keeps its repositories."""
 
-    backend: Literal["local", "memory", "s3", "azure", "gcs"] = "local"
+    backend: Literal["local", "memory", "s3", "azure", "gcs", "multi"] = "local"
     local: LocalStorage = LocalStorage()
     s3: S3Settings = S3Settings()
     azure: AzureSettings = AzureSettings()
     gcs: GcsSettings = GcsSettings()
+    multi: MultiSettings = MultiSettings()
 
 
 class Server(_Table, frozen=True):
@@ -154,6 +155,9 @@ _NAMED: Final[dict[str, type[_Table]]] = {
     "branch": BranchSettings,
     "credentials": Credentials,
 }
+_STORES: Final = "storage.multi."
+"""Below this, what the user names are stores, with the settings of their kinds."""
+_STORE_TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {"local": LocalStorage, **TABLES}
 _SIZES: Final = frozenset({"core.pack_size", "server.max_pack_size", "storage.s3.part_size"})
 _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "MEDIAGIT_AUTHOR_NAME": ("user.name",),
@@ -193,6 +197,8 @@ def _keys_of(table: type[msgspec.Struct], prefix: str) -> Iterator[Key]:
         path = f"{prefix}{field.name}"
         if not prefix and field.name in _NAMED:
             yield from _keys_of(_NAMED[field.name], f"{path}.*.")
+        elif path == f"{_STORES}stores":
+            yield Key(f"{_STORES}*.backend", Literal["", *_STORE_TABLES, "memory"], "")
         elif isinstance(field.default, msgspec.Struct):
             yield from _keys_of(type(field.default), f"{path}.")
         else:
@@ -206,6 +212,9 @@ def split_key(key: str) -> tuple[str, ...]:
     if first in _NAMED:
         name, _, last = rest.rpartition(".")
         return (first, name, last)
+    if key.startswith(_STORES) and key.count(".") > 2:
+        name, _, last = key.removeprefix(_STORES).rpartition(".")
+        return ("storage", "multi", name, last)
     return tuple(key.split("."))
 
 
@@ -216,11 +225,33 @@ def find_key(key: str) -> Key:
         ConfigError: there is none; the nearest name is offered.
     """
     parts = split_key(key)
+    if key.startswith(_STORES) and len(parts) == 4:
+        return _find_in_store(key, parts[2], parts[3])
     pattern = f"{parts[0]}.*.{parts[2]}" if parts[0] in _NAMED and parts[1] else key
     for known in known_keys():
         if known.pattern == pattern and "*" not in key:
             return known
     raise ConfigError(f"Unknown setting: {key}.", untouched="Nothing was changed.", hint=_nearest(key))
+
+
+def _find_in_store(key: str, name: str, last: str) -> Key:
+    """Return a setting of a named store: that of its kind, where the name is one, or else of any kind that has it."""
+    kinds = [name] if name in _STORE_TABLES else list(_STORE_TABLES)
+    patterns = {"backend": f"{_STORES}*.backend"}
+    for kind in kinds:
+        patterns |= {field: f"storage.{kind}.{field}" for field in _STORE_TABLES[kind].__struct_fields__}
+    for known in known_keys():
+        if known.pattern == patterns.get(last) and name and name not in MultiSettings.__struct_fields__:
+            return known
+    import difflib  # noqa: PLC0415 -- as below
+
+    near = difflib.get_close_matches(last, patterns, 1, 0.5)
+    hint = (
+        f"Did you mean {_STORES}{name}.{near[0]}?"
+        if near
+        else f"It has the settings of its kind: {', '.join(patterns)}."
+    )
+    raise ConfigError(f"Unknown setting: {key}.", untouched="Nothing was changed.", hint=hint)
 
 
 def _nearest(key: str) -> str:
@@ -394,6 +425,8 @@ def _build(values: Mapping[str, object]) -> Settings:
     tree: dict[str, Any] = {}
     for key, value in values.items():
         *parents, last = split_key(key)
+        if len(parents) == 3:
+            parents.insert(2, "stores")
         table = tree
         for parent in parents:
             table = table.setdefault(parent, {})
@@ -413,7 +446,7 @@ def edit_text(text: str, key: str, value: object | None) -> str:
         wanted.pop(key, None)
     else:
         wanted[key] = convert_value(key, value, text=isinstance(value, str))
-        value = value if key in _SIZES else wanted[key]  # 64MiB stays 64MiB
+        value = value if find_key(key).pattern in _SIZES else wanted[key]  # 64MiB stays 64MiB
     edited = _edit_lines(text, key, value)
     try:
         if dict(parse_text(edited)) == wanted:

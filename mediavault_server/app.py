@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from mediavault_backends.api import Backend
+from mediavault_backends.api import Backend, Replicating
 from mediavault_server import openapi
 from mediavault_server.guard import RequestGuard
 from mediavault_server.problems import answer_error
@@ -104,4 +104,6 @@ async def _lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         yield {"header_timeout": settings.header_timeout, "stall_timeout": settings.stall_timeout}
     finally:
         threads.shutdown(wait=True, cancel_futures=True)
+        if isinstance(app.state.storage, Replicating):
+            app.state.storage.close()
         shutil.rmtree(scratch, ignore_errors=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NewType, Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, NewType, Protocol, TypeAlias, runtime_checkable
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Version = NewType("Version", str)
@@ -171,3 +171,29 @@ class Spooling(Protocol):
     @property
     def spool_folder(self) -> Path:
         """A private folder on the same file system as the objects; never listed by `scan`."""
+
+
+class Lag(NamedTuple):
+    """How far a second store is behind: objects, the age in seconds of the oldest change that it lacks.
+
+    Until it is `filled`, it also lacks an unknown number of objects that the first store held before.
+    """
+
+    pending: int
+    oldest_seconds: float
+    filled: bool = True
+
+
+@runtime_checkable
+class Replicating(Protocol):
+    """A backend that keeps a second store equal to its first."""
+
+    def lag(self) -> Lag:
+        """Return how far the second store is behind.
+
+        Raises:
+            BackendError: it is not known.
+        """
+
+    def close(self) -> None:
+        """Stop copying; what is left is copied by the next process. No call may be under way; later ones start it again."""

@@ -82,6 +82,11 @@ class LocalBackend:
             return self._scratch_folder("spool")
         return self._scratch / "spool"
 
+    @property
+    def journal_folder(self) -> Path:
+        """A private folder for records about the objects; never listed by `scan`, nor tidied by `remove_stale`."""
+        return self._scratch / "journal"
+
     def put(self, key: str, body: Body, *, when: Condition) -> Version:
         """Store `body` whole or not at all, if `when` holds at that instant."""
         check_key(key)

@@ -14,7 +14,10 @@ import msgspec
 from mediavault_backends.api import Backend
 from mediavault_backends.errors import BackendSetupError
 from mediavault_backends.retry import retrying
-from mediavault_backends.settings import TABLES, StoreSettings
+from mediavault_backends.settings import TABLES, MultiSettings, StoreSettings
+
+SETTLE: Final = 60.0
+"""Seconds that the journal of a dead process waits where the primary is remote."""
 
 
 def open_backend(table: Mapping[str, object], *, create: bool = False) -> Backend:
@@ -84,6 +87,70 @@ def _open_remote(kind: str, settings: Mapping[str, object], create: bool) -> Bac
     return retrying(backend, typed.max_retries + 1, time.sleep, random.random)
 
 
+def _open_multi(settings: Mapping[str, object], create: bool) -> Backend:
+    from mediavault_backends.local import LocalBackend  # noqa: PLC0415 - a kind is imported only when used
+    from mediavault_backends.multi import multi  # noqa: PLC0415 - as above
+    from mediavault_backends.multi_journal import Journal  # noqa: PLC0415 - as above
+
+    typed = _pair_of(settings)
+    primary, secondary = (_open_named(typed, role, create) for role in ("primary", "secondary"))
+    local = next((store for store in (primary, secondary) if isinstance(store, LocalBackend)), None)
+    if not typed.journal and local is None:
+        raise BackendSetupError(
+            "storage.multi.journal is missing: neither store is a folder of this machine, and what the secondary lacks has to"
+            " be written down in one"
+        )
+    folder = Path(typed.journal) if typed.journal or local is None else local.journal_folder
+    # What a process sent to a bucket before it died may still be on its way.
+    settle = 0.0 if isinstance(primary, LocalBackend) else SETTLE
+    journal = Journal(folder, f"{primary.name} -> {secondary.name}", settle=settle)
+    return multi(primary, secondary, journal, mode=typed.mode, read=typed.read)
+
+
+def _pair_of(settings: Mapping[str, object]) -> MultiSettings:
+    """Check `[storage.multi]`, but for what the tables of both stores hold."""
+    names = [name for name in MultiSettings.__struct_fields__ if name != "stores"]
+    own = {name: value for name, value in settings.items() if name in names}
+    stores = {name: value for name, value in settings.items() if name not in names}
+    for name, value in stores.items():
+        if not isinstance(value, Mapping):
+            raise BackendSetupError(f"unknown setting storage.multi.{name}{_nearest(name, names)}")
+    try:
+        typed = msgspec.convert({**own, "stores": stores}, MultiSettings)
+    except msgspec.ValidationError as error:
+        raise BackendSetupError(f"storage.multi: {error}") from None
+    for role in ("primary", "secondary"):
+        name = getattr(typed, role)
+        if not name:
+            raise BackendSetupError(f"storage.multi.{role} is missing: the name of a store, such as local or s3")
+        if name not in stores and name not in _KINDS:
+            raise BackendSetupError(
+                f"storage.multi.{role} is {name!r}, and there is no table [storage.multi.{name}]"
+                f"{_nearest(name, [*stores, *_KINDS])}"
+            )
+    if typed.primary == typed.secondary:
+        raise BackendSetupError(f"storage.multi.primary and storage.multi.secondary are both {typed.primary!r}")
+    for name in stores:
+        if name not in {typed.primary, typed.secondary}:
+            raise BackendSetupError(
+                f"storage.multi.{name} is neither the primary nor the secondary"
+                f"{_nearest(name, [typed.primary, typed.secondary, *names])}"
+            )
+    return typed
+
+
+def _open_named(pair: MultiSettings, role: str, create: bool) -> Backend:
+    name = getattr(pair, role)
+    table = dict(pair.stores.get(name, {}))
+    kind = table.pop("backend", None) or name
+    if kind == "multi":
+        raise BackendSetupError(f"storage.multi.{name}: a pair holds no pair")
+    try:
+        return open_backend({"backend": kind, str(kind): table}, create=create)
+    except BackendSetupError as error:
+        raise BackendSetupError(f"storage.multi.{name}: {error}") from error
+
+
 def _typed(kind: str, settings: Mapping[str, object]) -> StoreSettings:
     table = TABLES[kind]
     _check_names(settings, kind, table.__struct_fields__)
@@ -97,6 +164,7 @@ _KINDS: Final[Mapping[str, Callable[[Mapping[str, object], bool], Backend]]] = {
     "local": _open_local,
     "memory": _open_memory,
     **{kind: partial(_open_remote, kind) for kind in _ADAPTERS},
+    "multi": _open_multi,
 }
 
 

@@ -1,6 +1,6 @@
-"""What a remote store needs to be told, as typed tables; checks shapes and bounds, and opens nothing.
+"""What a remote store, or a pair of stores, needs to be told, as typed tables; checks shapes and bounds, and opens nothing.
 
-`[storage.s3]`, `[storage.azure]` and `[storage.gcs]` of mediagit.toml are these structs. Every field has a default, so that a
+`[storage.s3]`, `[storage.azure]`, `[storage.gcs]` and `[storage.multi]` of mediagit.toml are these structs. Every field has a default, so that a
 table can be built up from several layers; the adapter says which of them it cannot do without.
 """
 
@@ -111,6 +111,26 @@ class GcsSettings(_Store, frozen=True):
     max_retries: Retries = 3
 
 
+class MultiSettings(_Store, frozen=True):
+    """Two stores as one.
+
+    Attributes:
+        primary: the name of the store that decides; required.
+        secondary: the name of the store that follows; required.
+        mode: `mirror`: a change is done when both stores have it; `async`: when the primary has it.
+        read: `nearest`: what never changes is read from the store that answered faster lately.
+        journal: a folder for the record of what the secondary lacks; empty: beside the objects of the local one of the two.
+        stores: the settings of each by name. The name is the kind of store, unless `backend` among them says another.
+    """
+
+    primary: str = ""
+    secondary: str = ""
+    mode: Literal["mirror", "async"] = "mirror"
+    read: Literal["primary-first", "nearest"] = "primary-first"
+    journal: str = ""
+    stores: Mapping[str, Mapping[str, object]] = {}
+
+
 StoreSettings = S3Settings | AzureSettings | GcsSettings
 
 TABLES: Final[Mapping[str, type[S3Settings] | type[AzureSettings] | type[GcsSettings]]] = {
@@ -122,4 +142,6 @@ TABLES: Final[Mapping[str, type[S3Settings] | type[AzureSettings] | type[GcsSett
 
 
 def _shown(name: str, value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{inner!r}: {_shown(inner, held)}" for inner, held in value.items()) + "}"
     return "'***'" if name in SECRETS and value else repr(value)

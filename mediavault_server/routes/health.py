@@ -8,7 +8,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from mediavault_backends.api import Absent, Backend
+from mediavault_backends.api import Absent, Backend, Replicating
 from mediavault_backends.errors import BackendError, NotFoundError, OutcomeUnknownError, PreconditionFailedError
 from mediavault_backends.keys import SERVER_MARK
 from mediavault_server.streams import in_thread
@@ -23,20 +23,26 @@ async def live(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Answer whether every dependency does."""
-    storage = await _storage_state(request.app.state.repositories.storage)
-    fine = storage == "ok"
-    return JSONResponse({"status": "ok" if fine else "failing", "checks": {"storage": storage}}, 200 if fine else 503)
+    """Answer whether every dependency does. A second store that is behind is told, and hinders nobody."""
+    storage: Backend = request.app.state.repositories.storage
+    checks = {"storage": await _storage_state(storage)}
+    if isinstance(storage, Replicating):
+        checks["storage_secondary"] = await _secondary_state(storage)
+    fine = checks["storage"] == "ok"
+    return JSONResponse({"status": "ok" if fine else "failing", "checks": checks}, 200 if fine else 503)
 
 
 def mark(storage: Backend) -> None:
     """Put the mark by which `ready` knows the storage: where it is gone, another disk is mounted, or none.
 
     Raises:
-        BackendError: the storage cannot be written.
+        BackendError: the storage cannot be read, or has no mark and cannot be written.
     """
-    with contextlib.suppress(PreconditionFailedError, OutcomeUnknownError):
-        storage.put(SERVER_MARK, b'{"storage":1}', when=Absent())
+    try:
+        storage.stat(SERVER_MARK)
+    except NotFoundError:
+        with contextlib.suppress(PreconditionFailedError, OutcomeUnknownError):
+            storage.put(SERVER_MARK, b'{"storage":1}', when=Absent())
 
 
 async def _storage_state(storage: Backend) -> str:
@@ -50,3 +56,16 @@ async def _storage_state(storage: Backend) -> str:
     except (BackendError, OSError) as error:
         return type(error).__name__
     return "ok"
+
+
+async def _secondary_state(storage: Replicating) -> str:
+    try:
+        async with asyncio.timeout(STORAGE_TIMEOUT):
+            lag = await in_thread(storage.lag)
+    except TimeoutError:
+        return "no answer"
+    except BackendError as error:
+        return type(error).__name__
+    if not lag.pending:
+        return "ok" if lag.filled else "not filled yet"
+    return f"{lag.pending} {'object' if lag.pending == 1 else 'objects'} behind, for {lag.oldest_seconds:.0f} s"
