@@ -23,8 +23,11 @@ from uvicorn.supervisors import Multiprocess
 
 from mediavault.config import load_settings
 from mediavault.errors import ConfigError
-from mediavault_backends.errors import BackendError
+from mediavault_backends.api import Backend, Replicating
+from mediavault_backends.errors import BackendError, OutcomeUnknownError, TransientError
 from mediavault_backends.local import LocalBackend
+from mediavault_backends.memory import MemoryBackend
+from mediavault_backends.multi import MultiBackend
 from mediavault_backends.probe import check_conditions
 from mediavault_backends.registry import open_backend
 from mediavault_server.app import create_app
@@ -37,8 +40,6 @@ KEEP_ALIVE: Final = 75
 START_TIMEOUT: Final = 30.0
 """Seconds after which a server that does not answer itself gives up."""
 
-_KEEP_CONDITIONS: Final = frozenset({"local", "memory"})
-"""Kinds of storage that need not be asked whether they keep conditions on writes."""
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- what to ask, when listening on all of them
 
 
@@ -56,17 +57,20 @@ class Application:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    """Serve until told to stop, or do what `storage` says; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["storage"]:
+        from mediavault_server import storage_command  # noqa: PLC0415 -- who serves needs no bars and tables
+
+        return storage_command.run(words[1:], os.environ, open_backend, _make_ready)
+    options = _parser().parse_args(words)
     try:
         settings = _settings(options)
         storage = open_backend(settings.storage, create=True)
-        if isinstance(storage, LocalBackend):
-            storage.settle()
-            storage.remove_stale()
-        if settings.storage["backend"] not in _KEEP_CONDITIONS:
-            check_conditions(storage)
+        _make_ready(storage)
         health.mark(storage)
+        if isinstance(storage, Replicating):
+            storage.close()  # the processes that serve have their own
         listener = _listen(settings)
     except ConfigError as error:
         return _complain(error.message, error.untouched, error.hint)
@@ -78,11 +82,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _serve(settings, listener)
 
 
+def _make_ready(storage: Backend) -> None:
+    """Tidy up what dead processes left in a store, and make sure that it does what refs need.
+
+    Raises:
+        BackendError: it does not, or cannot be asked. The second store of a pair may be out of reach.
+    """
+    match storage:
+        case MultiBackend():
+            _make_ready(storage.primary)
+            storage.check_pair()
+            try:
+                _make_ready(storage.secondary)
+            except (TransientError, OutcomeUnknownError) as error:
+                _log_to_stderr()
+                logging.getLogger(__name__).warning("%s cannot be reached now: %s", storage.secondary.name, error)
+        case LocalBackend():
+            storage.settle()
+            storage.remove_stale()
+        case MemoryBackend():
+            pass
+        case _:
+            check_conditions(storage)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mediagit-server",
         description="Keeps MediaVault repositories for their users, without being able to read them.",
-        epilog="Settings also come from mediagit.toml and MEDIAGIT_* variables; see docs/protocol.md.",
+        epilog="Settings also come from mediagit.toml and MEDIAGIT_* variables; see docs/protocol.md."
+        " `mediagit-server storage --help` tells how to copy and check whole stores.",
     )
     parser.add_argument("--storage", metavar="FOLDER", help="keep repositories in this folder")
     parser.add_argument("--config", metavar="FILE", type=Path, help="read this file and no other")

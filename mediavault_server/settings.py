@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from mediavault.config import Settings
+from mediavault.config import Settings, Storage
 from mediavault.errors import ConfigError
 
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -60,7 +60,7 @@ def server_settings(settings: Settings, *, no_auth: bool) -> ServerSettings:
             untouched="Nothing was started.",
             hint="Pass --storage FOLDER or set [storage.local] path.",
         )
-    if settings.storage.backend == "memory" and server.workers > 1:
+    if server.workers > 1 and "memory" in _kinds(settings.storage):
         raise ConfigError("Storage in memory cannot be shared by several workers.", hint="Use one worker.")
     if server.default_repository and not is_repository_path(server.default_repository):
         raise ConfigError(
@@ -68,7 +68,7 @@ def server_settings(settings: Settings, *, no_auth: bool) -> ServerSettings:
             hint="Write it like studio/film.",
         )
     return ServerSettings(
-        storage=msgspec.to_builtins(settings.storage),
+        storage=storage_table(settings.storage),
         host=server.host,
         port=server.port,
         workers=server.workers,
@@ -79,6 +79,22 @@ def server_settings(settings: Settings, *, no_auth: bool) -> ServerSettings:
         header_timeout=server.header_timeout,
         stall_timeout=server.stall_timeout,
     )
+
+
+def storage_table(storage: Storage) -> dict[str, object]:
+    """Return `[storage]` as it stands in the file: the stores of a pair are tables beside its own settings."""
+    table: dict[str, object] = msgspec.to_builtins(storage)
+    pair = msgspec.to_builtins(storage.multi)
+    stores = pair.pop("stores")
+    return {**table, "multi": {**pair, **stores}}
+
+
+def _kinds(storage: Storage) -> set[object]:
+    """Return the kinds of the stores that are used."""
+    if storage.backend != "multi":
+        return {storage.backend}
+    pair = storage.multi
+    return {pair.stores.get(name, {}).get("backend") or name for name in (pair.primary, pair.secondary)}
 
 
 def is_loopback(host: str) -> bool:

@@ -1,0 +1,199 @@
+"""How the `storage` commands show what was done: lines for people, a document under `--json`, a bar while it goes on."""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, TextIO
+
+import msgspec
+from rich import progress as rich_progress
+from rich.console import Console
+
+from mediavault.errors import MediaVaultError
+from mediavault.hosting.checking import Checked, Finding
+from mediavault.hosting.contents import SILENT, Progress
+from mediavault.hosting.copying import Copied
+
+LINE_EVERY: Final = 5.0
+"""Seconds between lines of progress, where there is no terminal to draw a bar on."""
+
+_UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
+
+
+class Bar:
+    """A bar on a terminal's stderr."""
+
+    def __init__(self) -> None:
+        self._bar: rich_progress.Progress | None = None
+
+    def start(self, total: int | None, unit: str, label: str) -> None:
+        """Begin a piece of work of `total` bytes."""
+        del unit
+        self._bar = rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}", markup=False),
+            rich_progress.BarColumn(),
+            rich_progress.DownloadColumn(binary_units=True),
+            rich_progress.TransferSpeedColumn(),
+            rich_progress.TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._bar.add_task(label, total=total)
+        self._bar.start()
+
+    def advance(self, amount: int) -> None:
+        """Tell that `amount` more bytes are done."""
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0], amount)
+
+    def done(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+class Lines:
+    """A line on stderr now and then; work that is soon done writes none."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._total: int | None = None
+        self._label = ""
+        self._amount = 0
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def start(self, total: int | None, unit: str, label: str) -> None:
+        """Begin a piece of work of `total` bytes."""
+        del unit
+        self._total, self._label, self._amount = total, label, 0
+        self._next = time.monotonic() + LINE_EVERY
+
+    def advance(self, amount: int) -> None:
+        """Tell that `amount` more bytes are done."""
+        with self._lock:
+            self._amount += amount
+            if time.monotonic() < self._next:
+                return
+            self._next = time.monotonic() + LINE_EVERY
+            whole = f" of {byte_size(self._total)}" if self._total else ""
+            self._stream.write(f"{self._label}: {byte_size(self._amount)}{whole}\n")
+            self._stream.flush()
+
+    def done(self) -> None:
+        """End it."""
+
+
+def progress_for(*, quiet: bool) -> Progress:
+    """Return where long work reports how far it is."""
+    if quiet:
+        return SILENT
+    return Bar() if sys.stderr.isatty() else Lines(sys.stderr)
+
+
+def byte_size(count: int) -> str:
+    """Return a size in the largest unit that leaves at least one whole: `1.5 GiB`."""
+    if count < 1024:
+        return f"{count} B"
+    size, steps = count / 1024, 0
+    while size >= 999.5 and steps < len(_UNITS) - 1:
+        size, steps = size / 1024, steps + 1
+    return f"{size:.1f} {_UNITS[steps]}"
+
+
+def show_copy(reports: Iterable[Copied], source: str, target: str, *, dry_run: bool, as_json: bool) -> bool:
+    """Show a copy, each repository when it is done; return whether nothing was damaged."""
+    shown = []
+    done = "to copy" if dry_run else "copied"
+    for report in reports:
+        shown.append(report)
+        for damage in report.damage:
+            _say(f"damaged: {damage}")
+        for key in report.kept:
+            _say(f"warning: only {target} has {key}; whoever knows its secret can still open that repository there.")
+        if not as_json:
+            moved = f", {_counted(report.refs, 'ref')} {'to move' if dry_run else 'moved'}" if report.refs else ""
+            left = ", NOT FINISHED: the source is damaged" if report.damage else ""
+            sent = f"{_counted(report.objects, 'object')} ({byte_size(report.bytes)}) {done}"
+            _line(f"{report.name}: {sent}, {report.there:,} there already{moved}{left}")
+    objects, size = sum(report.objects for report in shown), sum(report.bytes for report in shown)
+    there, refs = sum(report.there for report in shown), sum(report.refs for report in shown)
+    fine = not any(report.damage for report in shown)
+    if as_json:
+        document = {
+            "source": source,
+            "destination": target,
+            "dry_run": dry_run,
+            "complete": fine and not dry_run,
+            "objects": objects,
+            "bytes": size,
+            "there": there,
+            "refs": refs,
+            "repositories": msgspec.to_builtins(shown),
+        }
+        _document(document)
+    else:
+        many = "1 repository" if len(shown) == 1 else f"{len(shown):,} repositories"
+        _line(
+            f"{many}: {_counted(objects, 'object')} ({byte_size(size)}) {done} from {source} to {target}, {there:,} there already."
+        )
+    return fine
+
+
+def show_check(reports: Iterable[Checked], place: str, against: str, *, as_json: bool) -> Sequence[Finding]:
+    """Show checks and comparisons, each repository when it is done; return what was found."""
+    shown = []
+    for report in reports:
+        shown.append(report)
+        if as_json:
+            continue
+        for finding in report.findings:
+            where = f" (object {finding.object})" if finding.object else ""
+            at = "" if finding.offset is None else f", at byte {finding.offset}"
+            _line(f"{finding.what}: {finding.key}{at}{where}: {finding.reason}")
+        held = f"{_counted(report.packs, 'pack')} ({byte_size(report.bytes)}) and {_counted(report.others, 'other object')}"
+        what = f"compared with {against}" if report.compared else "checked"
+        result = f"{len(report.findings):,} found wrong" if report.findings else "all as it should be"
+        _line(f"{report.name}: {held} {what}: {result}")
+    findings = [finding for report in shown for finding in report.findings]
+    if as_json:
+        _document({"store": place, "against": against, "ok": not findings, "repositories": msgspec.to_builtins(shown)})
+    return findings
+
+
+def show_error(error: MediaVaultError, code: int, *, as_json: bool) -> None:
+    """Say what happened, what is untouched and what to do next; under `--json` as a document too."""
+    sys.stdout.flush()
+    lines = [f"error: {error.message}"]
+    lines += [f"       {error.untouched}"] if error.untouched else []
+    lines += [f"  next: {error.hint}"] if error.hint else []
+    for line in lines:
+        _say(line)
+    if as_json:
+        words = {"message": error.message, "untouched": error.untouched, "hint": error.hint, "exit_code": code}
+        _document({"error": words})
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _line(text: str) -> None:
+    sys.stdout.write(f"{_harmless(text)}\n")
+    sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{_harmless(text)}\n")
+
+
+def _document(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2).replace("\x7f", "\\u007f") + "\n")
+
+
+def _harmless(text: str) -> str:
+    """Return words without what a terminal would obey: they may quote keys and answers of any origin."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
