@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from mediavault.errors import NeedsDecisionError, NotFoundError
 from mediavault.model.ids import ObjectId
@@ -9,7 +10,7 @@ from mediavault.model.objects import Mode, TreeEntry
 from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
 from mediavault.workspace.collisions import NameWatch
-from mediavault.workspace.materialise import CheckoutPlan, Intent, plan_restore, run_checkout
+from mediavault.workspace.materialise import CheckoutPlan, Intent, plan_restore, plan_restore_staged, run_checkout
 from mediavault.workspace.paths import is_under, shown, without_nested
 from mediavault.workspace.stage import Stage, StageRow, row_of_entry, same_content
 
@@ -58,13 +59,12 @@ def plan_paths(
         NeedsDecisionError: what would be staged has names that collide.
     """
     paths = without_nested(paths)
+    if not (staged or source):
+        return RestorePlan(plan_restore_staged(repository.layout, stage, _staged_rows(stage, paths)), [], [], paths)
     commit = source or (repository.head_commit() if staged else None)
-    if staged or source:
-        wanted = dict(_from_commit(repository, commit, paths))
-    else:
-        wanted = {row.path: row.entry() for path in paths for row in stage.under(path)}
+    wanted = dict(_from_commit(repository, commit, paths))
     tracked = [row.path for path in paths for row in stage.under(path)]
-    _refuse_unknown(paths, [*wanted, *tracked], in_stage=not (source or staged))
+    _refuse_unknown(paths, [*wanted, *tracked])
     unwanted = [path for path in tracked if path not in wanted]
     if staged:
         _refuse_collisions(stage, paths, wanted, unwanted)
@@ -117,15 +117,29 @@ def _from_commit(
             yield prefix + inner, found
 
 
-def _refuse_unknown(paths: Sequence[str], known: Sequence[str], *, in_stage: bool) -> None:
+def _staged_rows(stage: Stage, paths: Sequence[str]) -> Iterator[StageRow]:
+    """Yield what is staged of paths, in path order: of one path row by row, of several all are held."""
+    found = [stage.under(path) for path in paths]
+    for number, path in enumerate(paths):
+        first = next(found[number], None)
+        if first is None and path:
+            raise _unknown(path, "was added")
+        found[number] = chain(() if first is None else (first,), found[number])
+    yield from found[0] if len(found) == 1 else sorted(chain(*found), key=lambda row: row.path.encode())
+
+
+def _refuse_unknown(paths: Sequence[str], known: Sequence[str]) -> None:
     for path in paths:
         if path and not any(is_under(found, path) for found in known):
-            where = "was added" if in_stage else "is in that commit"
-            raise NotFoundError(
-                f"Nothing called {shown(path)} {where}.",
-                untouched="Nothing was changed.",
-                hint="`mediagit ls` lists what a commit holds.",
-            )
+            raise _unknown(path, "is in that commit")
+
+
+def _unknown(path: str, where: str) -> NotFoundError:
+    return NotFoundError(
+        f"Nothing called {shown(path)} {where}.",
+        untouched="Nothing was changed.",
+        hint="`mediagit ls` lists what a commit holds.",
+    )
 
 
 def run_restore(repository: Repository, stage: Stage, plan: RestorePlan, progress: Progress) -> RestoreReport:

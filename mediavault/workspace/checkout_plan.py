@@ -135,6 +135,27 @@ def plan_restore(
     return planner.plan(keep_stage=keep_stage)
 
 
+def plan_restore_staged(layout: Layout, stage: Stage, rows: Iterable[StageRow]) -> CheckoutPlan:
+    """Plan to give working files what is staged of them, whatever was edited there; `rows` are taken one by one.
+
+    Args:
+        layout: the checkout.
+        stage: its stage, which stays as it is.
+        rows: of the stage, in path order.
+
+    Raises:
+        IntegrityError: a link may not be made, or a path is too long.
+        NeedsDecisionError: names collide.
+    """
+    planner = _Planner(layout, stage, force=True)
+    paths = set()
+    for row in rows:
+        paths.add(row.path)
+        planner.write(row.path, row.entry(), row)
+    planner.refuse_collisions(paths)
+    return planner.plan(keep_stage=True)
+
+
 class _Switch:
     """Walks two trees and the stage together, folder by folder, past what is equal."""
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 import msgspec
 
 from mediavault.errors import MediaVaultError, StorageError, WouldOverwriteError
-from mediavault.workspace.checkout_plan import CheckoutPlan, plan_checkout, plan_restore
+from mediavault.workspace.checkout_plan import CheckoutPlan, plan_checkout, plan_restore, plan_restore_staged
 from mediavault.workspace.content import ignore_amount
 from mediavault.workspace.journal import Intent, Journal, Write, read_journal, write_journal
 from mediavault.workspace.layout import Layout, encode_head
@@ -41,6 +41,7 @@ __all__ = [
     "RecoveryReport",
     "plan_checkout",
     "plan_restore",
+    "plan_restore_staged",
     "recover",
     "run_checkout",
 ]

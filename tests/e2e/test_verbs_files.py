@@ -316,3 +316,22 @@ def test_a_repository_inside_another_is_left_out(film: Film) -> None:
     film.write("inner/x.txt", "x")
     assert "repository of its own" in film("add", ".", exit_code=1)
     assert film.status() == {}
+
+
+def test_several_paths_are_restored_together_whatever_their_order(film: Film) -> None:
+    for path in ("cut/x", "cut-b", "cut0", "z"):
+        film.write(path, path)
+    film("add", ".")
+    film("commit", "-m", "cuts")
+    for path in ("cut/x", "cut-b", "cut0", "z"):
+        (film.root / path).unlink()
+    assert "Nothing called nowhere was added" in film("restore", "z", "nowhere", exit_code=1)
+    assert not (film.root / "z").exists()
+    film("restore", "z", "cut0", "cut", "cut-b")
+    assert [(film.root / path).read_text() for path in ("cut/x", "cut-b", "cut0", "z")] == [
+        "cut/x",
+        "cut-b",
+        "cut0",
+        "z",
+    ]
+    assert film.status() == {}
