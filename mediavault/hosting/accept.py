@@ -41,11 +41,9 @@ def accept(repo: HostedRepository, receiver: PackReceiver) -> bool:
     Raises:
         RefusedError: it is not what its name says, not of this repository's suite, or not closed.
     """
-    _check(repo, receiver)
-    try:
-        return receiver.publish(repo.backend, repo.frames.index)
-    except _UNFIT as error:
-        raise RefusedError(problems.MISMATCH, error.message) from error
+    check(repo, receiver)
+    check_closed(repo, receiver)
+    return publish(repo, receiver)
 
 
 def store_frame(repo: HostedRepository, frame: Frame) -> bool:
@@ -62,7 +60,8 @@ def store_frame(repo: HostedRepository, frame: Frame) -> bool:
     with PackReceiver(new_upload(repo.spool), pack) as receiver:
         feed(receiver, [data])
         if known:
-            _check(repo, receiver)
+            check(repo, receiver)
+            check_closed(repo, receiver)
             return False
         accept(repo, receiver)
     return True
@@ -85,14 +84,41 @@ def pack_of_one(frame: Frame, *, plain: bool) -> tuple[ObjectId, bytes]:
     return pack_id(nonce, table), b"".join((header, frame.data, table, footer))
 
 
-def _check(repo: HostedRepository, receiver: PackReceiver) -> None:
-    """Refuse what may not enter the repository."""
+def publish(repo: HostedRepository, receiver: PackReceiver) -> bool:
+    """Store and index a pack that was checked.
+
+    Returns:
+        whether it is new.
+
+    Raises:
+        RefusedError: it contradicts what is stored.
+    """
+    try:
+        return receiver.publish(repo.backend, repo.frames.index)
+    except _UNFIT as error:
+        raise RefusedError(problems.MISMATCH, error.message) from error
+
+
+def check(repo: HostedRepository, receiver: PackReceiver) -> None:
+    """Refuse what is not what its name says, or not of this repository's suite.
+
+    Raises:
+        RefusedError: it is one of these.
+    """
     try:
         receiver.finish()
     except _UNFIT as error:
         raise RefusedError(problems.MISMATCH, error.message) from error
     if receiver.plain != repo.plain:
         raise RefusedError(problems.MISMATCH, "The pack is not of this repository's suite.")
+
+
+def check_closed(repo: HostedRepository, receiver: PackReceiver) -> None:
+    """Refuse metadata that leads to what is not there.
+
+    Raises:
+        RefusedError: it does.
+    """
     missing = receiver.missing_links(repo.frames, limit=1000)
     if missing:
         raise RefusedError(

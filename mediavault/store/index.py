@@ -120,8 +120,9 @@ class ObjectIndex:
 
     def missing(self, ids: Iterable[ObjectId]) -> list[ObjectId]:
         """Return those of `ids` that no uncondemned pack holds, in their order; asks the store again before it says so."""
+        listed_now = self._view is None
         absent = [oid for oid in ids if not self.has(oid)]
-        if absent:
+        if absent and not listed_now:
             self.refresh()
             absent = [oid for oid in absent if not self.has(oid)]
         return absent

@@ -164,12 +164,34 @@ class PackReceiver:
         """
         table = self._checked()
         self._check_clear_fields(FrameStore(backend, index))
-        created = self._put(backend)
-        if not created:
+        if not self.store(backend):
             index.refresh()
             if table.pack_id in index.packs():
                 return False
         index.add({table.pack_id: table.rows})
+        return True
+
+    def store(self, backend: Backend) -> bool:
+        """Store a checked pack durably without indexing it: for packs of chunks, which lead nowhere.
+
+        Returns:
+            False when it was stored already.
+
+        Raises:
+            IntegrityError: it is stored with another length.
+            BackendError: it could not be stored.
+        """
+        name = self._checked().pack_id
+        try:
+            backend.put(pack_key(name), self.body, when=Absent())
+        except PreconditionFailedError:
+            if not pack_is_there(backend, name, self.size):
+                raise IntegrityError(f"Pack {name.hex()} is stored with another length.") from None
+            return False
+        except OutcomeUnknownError:
+            # The sender, who made the name, must take another one if this one did not land.
+            if not pack_is_there(backend, name, self.size):
+                raise
         return True
 
     def close(self) -> None:
@@ -187,20 +209,6 @@ class PackReceiver:
         if self._table is None:
             raise RuntimeError("the pack is not finished")
         return self._table
-
-    def _put(self, backend: Backend) -> bool:
-        name = self._checked().pack_id
-        try:
-            backend.put(pack_key(name), self.body, when=Absent())
-        except PreconditionFailedError:
-            if not pack_is_there(backend, name, self.size):
-                raise IntegrityError(f"Pack {name.hex()} is stored with another length.") from None
-            return False
-        except OutcomeUnknownError:
-            # The sender, who made the name, must take another one if this one did not land.
-            if not pack_is_there(backend, name, self.size):
-                raise
-        return True
 
     def _check_clear_fields(self, frames: FrameStore) -> None:
         """Refuse metadata that contradicts what is stored, in what a keyless reader goes by."""

@@ -7,7 +7,7 @@ commands; whoever else works on the same store, server or client, is seen by its
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import random
 from typing import Final
@@ -29,8 +29,9 @@ from mediavault.errors import (
 from mediavault.formats.ref import decode_ref_value
 from mediavault.formats.slot import check_slot_name
 from mediavault.formats.wire import LocatedRow, etag_of, parse_etag
-from mediavault.hosting.accept import accept, feed
+from mediavault.hosting.accept import feed
 from mediavault.hosting.chunks import locate
+from mediavault.hosting.late_index import LateIndex
 from mediavault.hosting.metadata import Wanted, assemble
 from mediavault.hosting.refs import list_refs, move_ref
 from mediavault.hosting.refusal import RefusedError
@@ -91,6 +92,7 @@ class DirectRemote:
         self._aborted = threading.Event()
         self._lock = threading.Lock()
         self._open: HostedRepository | None = None
+        self._late: LateIndex | None = None
 
     @property
     def traffic(self) -> Traffic:
@@ -98,7 +100,11 @@ class DirectRemote:
         return Traffic(*self._meter.count)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Index what a push that broke off had stored; what cannot be indexed now is when the next one begins."""
+        if self._late is not None:
+            with suppress(backend_errors.BackendError, MediaVaultError):
+                self._late.flush()
+            self._late.close()
 
     def abort(self) -> None:
         """Break off every transfer that is under way, at its next block."""
@@ -134,6 +140,8 @@ class DirectRemote:
                 if self._probed:
                     check_conditions(backend)
                 make(self.url, backend, config)
+            with self._lock:
+                self._open = self._open or host(self.url, backend, config, self._scratch)
         for name, slot in slots.items():
             self.put_slot(name, slot, None)
 
@@ -187,7 +195,7 @@ class DirectRemote:
         former = None if expected is None else parse_etag(expected)
         with self._explained():
             self._before_writing()
-            repo = self._repository()
+            repo = self._whole()
             try:
                 move_ref(repo, name, value_bytes, former, forced=force)
             except backend_errors.OutcomeUnknownError:
@@ -197,12 +205,12 @@ class DirectRemote:
     def missing(self, ids: Iterable[ObjectId]) -> list[ObjectId]:
         """Return those of `ids` that the store lacks, in their order."""
         with self._explained():
-            return self._repository().frames.missing(ids)
+            return self._whole().frames.missing(ids)
 
     def locate(self, ids: Iterable[ObjectId]) -> list[LocatedRow]:
         """Return where objects stand; those that the store lacks are left out."""
         with self._explained():
-            return locate(self._repository(), list(ids))
+            return locate(self._whole(), list(ids))
 
     def put_pack(self, pack: PackBody) -> bool:
         """Write a pack aside, check it as a server would, and publish it. Returns whether it is new."""
@@ -211,7 +219,7 @@ class DirectRemote:
             repo = self._repository()
             with PackReceiver(new_upload(repo.spool), pack.id, max_size=self.max_pack, kept=repo.adopts) as receiver:
                 feed(receiver, self._until_aborted(pack.blocks()))
-                return accept(repo, receiver)
+                return self._index_of(repo).accept(receiver)
 
     def read_pack(self, pack: ObjectId, start: int, length: int) -> Generator[bytes]:
         """Yield a range of a pack; one that breaks off goes on at the byte where it broke.
@@ -249,7 +257,7 @@ class DirectRemote:
     def metadata(self, want: Iterable[ObjectId], have: Iterable[ObjectId]) -> Generator[bytes]:
         """Yield a pack of metadata reachable from `want` and not from `have`: parents first, perhaps not all of it."""
         with self._explained():
-            source, _ = assemble(self._repository(), Wanted(list(want), list(have)))
+            source, _ = assemble(self._whole(), Wanted(list(want), list(have)))
             for block in self._until_aborted(source.blocks()):
                 yield bytes(block)
 
@@ -265,6 +273,19 @@ class DirectRemote:
                     raise RefusedError(problems.NO_REPOSITORY, f"There is no repository {self.url}.")
                 self._open = host(self.url, backend, read_config(self.url, backend), self._scratch)
             return self._open
+
+    def _whole(self) -> HostedRepository:
+        """Return the repository after everything that was sent to it is indexed."""
+        repo = self._repository()
+        if self._late is not None:
+            self._late.flush()
+        return repo
+
+    def _index_of(self, repo: HostedRepository) -> LateIndex:
+        with self._lock:
+            if self._late is None:
+                self._late = LateIndex(repo)
+            return self._late
 
     def _before_writing(self) -> None:
         with self._lock:

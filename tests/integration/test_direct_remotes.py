@@ -1,5 +1,7 @@
 """Remotes without a server, beyond what every remote does: faults of the store, races, what a killed push leaves."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,19 +19,21 @@ from mediavault.errors import (
 )
 from mediavault.formats.ref import decode_ref_value
 from mediavault.formats.slot import PassphraseSlot, encode_slot
+from mediavault.hosting.late_index import EVERY
 from mediavault.hosting.uploads import new_upload
 from mediavault.model.ids import Link
-from mediavault.store.keys import PACKS
+from mediavault.store.keys import INDEX, PACKS
 from mediavault.sync.direct import DirectRemote
 from mediavault.wire.http import UnreachableError
 from mediavault_backends import errors as backend_errors
 from mediavault_backends.api import Absent, Backend, Body, Buffer, Condition, Version
-from mediavault_backends.errors import TransientError
+from mediavault_backends.errors import AccessDeniedError, TransientError
 from mediavault_backends.fault import Fault, FaultBackend
 from mediavault_backends.local import LocalBackend
 from mediavault_backends.memory import MemoryBackend
 from tests.integration.studio import Studio, noise
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 URL = "s3://bucket/film"
 MIB = 1 << 20
 WRITERS = 24
@@ -244,6 +248,56 @@ def test_what_a_killed_push_had_written_is_kept(ann: Studio, tmp_path: Path) -> 
     report = ann.push(again, commit)
     assert 0 < report.chunks < 20
     assert report.bytes_sent < 0.6 * 3 * MIB
+
+
+def test_chunk_packs_share_index_blobs(ann: Studio, tmp_path: Path) -> None:
+    watched = FaultBackend(MemoryBackend())
+    remote = direct(watched, tmp_path / "scratch")
+    report = ann.push(remote, ann.commit({"film.mov": noise(16 * MIB, 1)}), pack_size=MIB)
+    assert report.packs >= 16
+    put = [call.key for call in watched.calls if call.method == "put"]
+    assert len([key for key in put if key.startswith(PACKS)]) == report.packs
+    assert len([key for key in put if key.startswith(INDEX)]) <= report.packs // EVERY + 3
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_what_was_stored_and_not_indexed_is_indexed_by_the_next_push(ann: Studio, tmp_path: Path) -> None:
+    """A process that dies before its packs are indexed: the next one need not send their chunks again."""
+    commit = ann.commit({"film.mov": noise(4 * MIB, 1)})
+    dying = f"""
+import os
+from pathlib import Path
+from mediavault.hosting.late_index import LateIndex
+from mediavault.model.ids import Kind, Link
+from mediavault.sync.direct import DirectRemote
+from mediavault_backends.local import LocalBackend
+from tests.integration.studio import Studio
+
+LateIndex.flush = lambda self: os._exit(9)
+here = Path({str(tmp_path)!r})
+store = LocalBackend(here / "nas", create=True)
+target = Link(Kind.COMMIT, bytes.fromhex({commit.id.hex()!r}))
+Studio(here / "ann").push(DirectRemote({URL!r}, lambda create: store, here / "scratch"), target, pack_size=1 << 20)
+"""
+    died = subprocess.run([sys.executable, "-c", dying], cwd=ROOT, check=False)
+    assert died.returncode == 9
+    store = LocalBackend(tmp_path / "nas")
+    assert list(store.scan(PACKS))
+    assert not list(store.scan(INDEX))
+    report = ann.push(direct(store, tmp_path / "scratch"), commit)
+    assert report.chunks == 0
+    assert not list(store.spool_folder.glob("*.packs"))
+
+
+def test_a_failed_index_is_tried_again_at_the_end(ann: Studio, tmp_path: Path) -> None:
+    store = MemoryBackend()
+    remote = direct(FaultBackend(store, [Fault("put", error=AccessDeniedError, prefix=INDEX)]), tmp_path / "scratch")
+    with pytest.raises(NotAllowedError):
+        ann.push(remote, ann.commit({"film.mov": noise(4 * MIB, 1)}), pack_size=MIB)
+    assert not list(store.scan(INDEX))
+    remote.close()
+    assert len(list(store.scan(INDEX))) == 1
+    assert not list((tmp_path / "scratch").glob("*.packs"))
 
 
 def test_what_the_dead_left_is_settled_once_and_only_by_who_writes(ann: Studio, ben: Studio, tmp_path: Path) -> None:
