@@ -1,5 +1,6 @@
 """What a server refuses, from paths to packs, and that nothing of it is stored. Requests are written byte by byte."""
 
+import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -52,7 +53,8 @@ def raw(server: Server, data: bytes) -> bytes:
     """Send bytes, and return the answer until the server closes."""
     parts = urlsplit(server.url)
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as sock:
-        sock.sendall(data)
+        with contextlib.suppress(ConnectionError):  # it may refuse what is too large before all of it is sent
+            sock.sendall(data)
         answer = b""
         try:
             while block := sock.recv(65536):
