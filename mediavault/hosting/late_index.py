@@ -16,7 +16,7 @@ from mediavault.store.receive import PackReceiver
 if TYPE_CHECKING:
     from mediavault.formats.pack import PackRow
 
-EVERY: Final = 8
+EVERY: Final = 32
 """After how many packs their rows go to an index blob."""
 
 

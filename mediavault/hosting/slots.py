@@ -9,7 +9,7 @@ from mediavault.formats.slot import decode_slot
 from mediavault.hosting.refusal import RefusedError
 from mediavault.hosting.repository import HostedRepository
 from mediavault.wire import problems
-from mediavault_backends.api import Absent, Blob, Matches
+from mediavault_backends.api import Absent, Blob, Condition, Matches
 from mediavault_backends.errors import NotFoundError, OutcomeUnknownError, PreconditionFailedError
 
 PREFIX: Final = "keys/"
@@ -50,17 +50,21 @@ def store_slot(repo: HostedRepository, name: str, body: bytes, expected: bytes |
         raise RefusedError(problems.MISMATCH, error.message) from error
     if slot.slot != name or slot.repository != repo.config.repository.hex():
         raise RefusedError(problems.MISMATCH, "The slot has another name, or is of another repository.")
-    current = read_slot(repo, name)
-    if current is not None and current.data == body:
-        return False
-    _check_expected(current, expected)
+    when: Condition = Absent()
+    if expected is not None:
+        current = read_slot(repo, name)
+        if current is not None and current.data == body:
+            return False
+        when = Matches(_expected(current, expected).version)
     try:
-        repo.backend.put(PREFIX + name, body, when=Absent() if current is None else Matches(current.version))
-    except (PreconditionFailedError, OutcomeUnknownError):
+        repo.backend.put(PREFIX + name, body, when=when)
+    except (PreconditionFailedError, OutcomeUnknownError) as error:
         found = read_slot(repo, name)
         if found is None or found.data != body:
-            raise RefusedError(problems.PRECONDITION) from None
-    return current is None
+            taken = found is not None and expected is None
+            raise RefusedError(problems.SLOT_TAKEN if taken else problems.PRECONDITION) from None
+        return expected is None and isinstance(error, OutcomeUnknownError)
+    return expected is None
 
 
 def remove_slot(repo: HostedRepository, name: str, expected: bytes) -> None:
@@ -72,12 +76,12 @@ def remove_slot(repo: HostedRepository, name: str, expected: bytes) -> None:
     current = read_slot(repo, name)
     if current is None:
         raise RefusedError(problems.NOT_FOUND)
-    _check_expected(current, expected)
+    _expected(current, expected)
     repo.backend.delete(PREFIX + name)
 
 
-def _check_expected(current: Blob | None, expected: bytes | None) -> None:
-    if expected is None and current is not None:
-        raise RefusedError(problems.SLOT_TAKEN)
-    if expected is not None and (current is None or blake3(current.data).digest() != expected):
+def _expected(current: Blob | None, expected: bytes) -> Blob:
+    """Return what is stored, if it is the slot whose BLAKE3 is `expected`."""
+    if current is None or blake3(current.data).digest() != expected:
         raise RefusedError(problems.PRECONDITION)
+    return current

@@ -93,6 +93,7 @@ class DirectRemote:
         self._lock = threading.Lock()
         self._open: HostedRepository | None = None
         self._late: LateIndex | None = None
+        self._nothing_there = False
 
     @property
     def traffic(self) -> Traffic:
@@ -124,6 +125,7 @@ class DirectRemote:
                 repo = self._repository(backend)
             except RefusedError as refusal:
                 if refusal.kind is problems.NO_REPOSITORY:
+                    self._nothing_there = True
                     return None
                 raise
             keep_chunks_of_the_dead(repo)
@@ -136,7 +138,7 @@ class DirectRemote:
             backend = self._backend(create=True)
             assert backend is not None
             self._before_writing()
-            if not is_there(self.url, backend, config):
+            if self._nothing_there or not is_there(self.url, backend, config):
                 if self._probed:
                     check_conditions(backend)
                 make(self.url, backend, config)

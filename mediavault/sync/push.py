@@ -134,12 +134,13 @@ def plan_push(
     haves = [ref.target.id for ref in seen.refs.values() if ref.target is not None]
     reached = collect(frames, wants, haves)
     missing: Callable[[Iterable[ObjectId]], list[ObjectId]] = list if nothing_there else remote.missing
-    metadata = missing(chain(reached.nodes, reached.commits, reached.tags))
-    lacking = set(metadata)
-    chunks = missing(reached.chunks)
+    metadata = set(chain(reached.nodes, reached.commits, reached.tags))
+    absent = missing(chain(metadata, reached.chunks))
+    lacking = metadata.intersection(absent)
+    chunks = [oid for oid in absent if oid not in metadata]
     nodes = [oid for oid in reached.nodes if oid in lacking]
     history = [oid for oid in chain(reached.commits, reached.tags) if oid in lacking]
-    size = sum(_stored_size(frames, oid) for oid in chain(chunks, metadata))
+    size = sum(_stored_size(frames, oid) for oid in absent)
     return PushPlan(seen, moves, unchanged, chunks, nodes, history, size)
 
 
