@@ -331,7 +331,8 @@ class Journal:
         if not os.fstat(self._folder).st_nlink:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self.folder))
         mine = "" if self._path is None else self._path.name
-        names = os.listdir(self._folder)  # noqa: PTH208 -- of a descriptor, which no Path has
+        with self._lock:  # two listings of one descriptor at once share their place in it, and miss files
+            names = os.listdir(self._folder)  # noqa: PTH208 -- of a descriptor, which no Path has
         return sorted(name for name in names if name.endswith(_SUFFIX) and name != mine)
 
     def _open_file(self, name: str) -> int:

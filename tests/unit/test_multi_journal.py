@@ -1,6 +1,9 @@
 """The record of what two stores may differ in: read along, taken over, written anew, never misread."""
 
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -290,3 +293,26 @@ def test_an_intent_reads_as_it_was_written(tmp_path: Path, clock: Clock) -> None
     one, other = opened(tmp_path, clock), opened(tmp_path, clock)
     one.begin("studio/film/refs/heads%2Fmain", "put")
     assert other.intents() == [Intent(1, 1_700_000_000 * 10**9 + 1, "put", "studio/film/refs/heads%2Fmain")]
+
+
+def test_two_threads_never_list_the_folder_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would share the place in one descriptor, and one of them would miss the files of the dead."""
+    dead = opened(tmp_path)
+    dead.begin("a/b", "put")
+    os.close(dead._fd)
+    journal = opened(tmp_path)
+    listed = os.listdir
+    inside = threading.Semaphore(1)
+
+    def alone(fd: int) -> list[str]:
+        assert inside.acquire(blocking=False), "two listings at once"
+        try:
+            time.sleep(0.001)
+            return listed(fd)
+        finally:
+            inside.release()
+
+    monkeypatch.setattr("mediavault_backends.multi_journal.os.listdir", alone)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: journal.take_over() if number % 2 else journal.intents(), range(40)))
+    assert said(journal) == {("put", "a/b")}
