@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from blake3 import blake3
 
@@ -35,6 +36,7 @@ from mediavault_backends.local import LocalBackend
 
 if TYPE_CHECKING:
     from mediavault.ops.clone import ClonePlan, CloneReport
+    from mediavault.ops.prices import Place
     from mediavault.sync.remote import Remote
     from mediavault.workspace.materialise import RecoveryReport
 
@@ -240,7 +242,8 @@ def _http(settings: Settings, url: str) -> "Remote":
     own = settings.credentials.get(origin)
     network = settings.network
     patience = Patience(network.connect_timeout, network.stall_timeout, network.retries, network.connections)
-    return HttpRemote(url, api_key=own.api_key if own else network.api_key, patience=patience)
+    key = own.api_key if own else network.api_key
+    return HttpRemote(url, api_key=key, patience=patience, direct=network.direct == "auto")
 
 
 def _direct(environ: Mapping[str, str], settings: Settings, url: str) -> "Remote":
@@ -270,6 +273,26 @@ def _direct(environ: Mapping[str, str], settings: Settings, url: str) -> "Remote
 
     scratch = user_folder(environ) / "uploads" / blake3(url.encode()).hexdigest(8)
     return DirectRemote(url, opened, scratch, probed=not local, settle=settle, retries=settings.network.retries)
+
+
+def mirror_folder(environ: Mapping[str, str], source: str, destination: str) -> Path:
+    """Return where a mirroring from one address to another keeps what is on its way."""
+    return user_folder(environ) / "mirrors" / blake3(f"{source}\0{destination}".encode()).hexdigest(8)
+
+
+def place_of(environ: Mapping[str, str], url: str, remote: str = "") -> "Place":
+    """Return a remote as its prices see it: an endpoint of the environment may make it another provider's."""
+    from mediavault.ops.prices import Place  # noqa: PLC0415 -- only estimates need it
+
+    endpoint = next((environ[name] for name in _ENDPOINTS.get(url.partition("://")[0], ()) if environ.get(name)), "")
+    return Place(url, remote, urlsplit(endpoint).hostname or endpoint)
+
+
+_ENDPOINTS: Final = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "az": ("AZURE_STORAGE_SERVICE_ENDPOINT",),
+    "gs": ("STORAGE_EMULATOR_HOST",),
+}
 
 
 def _credentials(kind: str, environ: Mapping[str, str]) -> dict[str, object]:

@@ -13,7 +13,16 @@ import msgspec
 from msgspec import Meta
 
 from mediavault.errors import ConfigError
-from mediavault_backends.settings import SECRETS, TABLES, AzureSettings, GcsSettings, MultiSettings, S3Settings
+from mediavault_backends.prices import PriceTable
+from mediavault_backends.settings import (
+    SECRETS,
+    TABLES,
+    AzureSettings,
+    GcsSettings,
+    MultiSettings,
+    S3Settings,
+    SqlSettings,
+)
 
 FILE_NAME: Final = "mediagit.toml"
 SYSTEM_FILE: Final = Path("/etc/mediagit") / FILE_NAME
@@ -24,6 +33,8 @@ Days = Annotated[int, Meta(ge=0, le=36_500)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Level = Annotated[int, Meta(ge=1, le=19)]
 Size = Annotated[int, Meta(ge=1 << 20, le=256 << 20)]
+Rate = Annotated[int, Meta(ge=0, le=1 << 40)]
+CacheSize = Annotated[int, Meta(ge=16 << 20, le=1 << 50)]
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,9 +71,10 @@ class KeyStorage(_Table, frozen=True):
 
 
 class RemoteSettings(_Table, frozen=True):
-    """Another copy of the repository."""
+    """Another copy of the repository; `prices` names the table of what its store costs."""
 
     url: Annotated[str, Meta(min_length=1)]
+    prices: str = ""
 
 
 class BranchSettings(_Table, frozen=True):
@@ -73,13 +85,17 @@ class BranchSettings(_Table, frozen=True):
 
 
 class Network(_Table, frozen=True):
-    """Patience with servers, in seconds; `api_key` goes to every remote that has no credentials of its own."""
+    """Patience with servers, in seconds; `api_key` goes to every remote that has no credentials of its own.
+
+    `direct` lets packs go straight to and from the store behind a server, where that offers it.
+    """
 
     connect_timeout: Seconds = 10.0
     stall_timeout: Seconds = 60.0
     retries: Count = 5
     connections: Annotated[int, Meta(ge=1, le=64)] = 4
     api_key: str = ""
+    direct: Literal["auto", "off"] = "auto"
 
 
 class Credentials(_Table, frozen=True):
@@ -94,19 +110,43 @@ class LocalStorage(_Table, frozen=True):
     path: str = ""
 
 
+class Tiers(_Table, frozen=True):
+    """Which class of storage `storage tier` moves packs to, by the provider's own names; `min_pack` is in bytes."""
+
+    cold: str = ""
+    hot: str = ""
+    keep_days: Days = 90
+    min_pack: Annotated[int, Meta(ge=0, le=256 << 20)] = 1 << 20
+
+
 class Storage(_Table, frozen=True):
-    """Where a server keeps its repositories."""
+    """Where a server keeps its repositories, and at most how many bytes and requests a second pass (0: any).
+
+    `refs` says where what changes is kept, `cache` is a folder for copies of what it reads from afar, of `cache_size` bytes.
+    """
 
     backend: Literal["local", "memory", "s3", "azure", "gcs", "multi"] = "local"
+    refs: Literal["store", "sql"] = "store"
+    max_upload: Rate = 0
+    max_download: Rate = 0
+    max_requests: Rate = 0
+    cache: str = ""
+    cache_size: CacheSize = 50 << 30
     local: LocalStorage = LocalStorage()
     s3: S3Settings = S3Settings()
     azure: AzureSettings = AzureSettings()
     gcs: GcsSettings = GcsSettings()
     multi: MultiSettings = MultiSettings()
+    sql: SqlSettings = SqlSettings()
+    tiers: Tiers = Tiers()
 
 
 class Server(_Table, frozen=True):
-    """How `mediagit-server` listens and what it accepts. `max_pack_size` is in bytes, the timeouts are in seconds."""
+    """How `mediagit-server` listens and what it accepts. `max_pack_size` is in bytes, the timeouts are in seconds.
+
+    `direct` lets clients read and write the store itself by signed URLs, where it can sign.
+    `upstream` makes it a cache of another server; `upstream_api_key` is what it presents there, empty: what its clients do.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 3000
@@ -115,8 +155,11 @@ class Server(_Table, frozen=True):
     create_projects: bool = True
     default_repository: str = ""
     max_pack_size: Size = 256 << 20
+    direct: bool = True
     header_timeout: Seconds = 10.0
     stall_timeout: Seconds = 60.0
+    upstream: str = ""
+    upstream_api_key: str = ""
 
 
 class Settings(_Table, frozen=True):
@@ -130,6 +173,7 @@ class Settings(_Table, frozen=True):
     branch: dict[str, BranchSettings] = {}
     network: Network = Network()
     credentials: dict[str, Credentials] = {}
+    prices: dict[str, PriceTable] = {}
     storage: Storage = Storage()
     server: Server = Server()
 
@@ -150,21 +194,33 @@ class LoadedSettings(NamedTuple):
     origins: Mapping[str, str]
 
 
-_NAMED: Final[dict[str, type[_Table]]] = {
+_NAMED: Final[dict[str, type[msgspec.Struct]]] = {
     "remote": RemoteSettings,
     "branch": BranchSettings,
     "credentials": Credentials,
+    "prices": PriceTable,
 }
 _STORES: Final = "storage.multi."
 """Below this, what the user names are stores, with the settings of their kinds."""
 _STORE_TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {"local": LocalStorage, **TABLES}
-_SIZES: Final = frozenset({"core.pack_size", "server.max_pack_size", "storage.s3.part_size"})
+_SIZES: Final = frozenset(
+    {
+        "core.pack_size",
+        "server.max_pack_size",
+        "storage.cache_size",
+        "storage.max_download",
+        "storage.max_upload",
+        "storage.s3.part_size",
+        "storage.tiers.min_pack",
+    }
+)
 _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "MEDIAGIT_AUTHOR_NAME": ("user.name",),
     "MEDIAGIT_AUTHOR_EMAIL": ("user.email",),
     "MEDIAGIT_HOST": ("server.host",),
     "MEDIAGIT_PORT": ("server.port",),
     "MEDIAGIT_API_KEY": ("server.api_key", "network.api_key"),
+    "MEDIAGIT_DIRECT": ("network.direct",),
 }
 _OTHER_VARIABLES: Final = frozenset({"MEDIAGIT_EDITOR", "MEDIAGIT_HOME", "MEDIAGIT_PAGER", "MEDIAGIT_PASSPHRASE"})
 _UNITS: Final = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
@@ -266,7 +322,7 @@ def _nearest(key: str) -> str:
 
 def is_secret(key: str) -> bool:
     """Tell whether a setting's value must not be shown."""
-    return key.rpartition(".")[2] in {"api_key", *SECRETS}
+    return key == "storage.sql.url" or key.rpartition(".")[2] in {"api_key", "upstream_api_key", *SECRETS}
 
 
 def convert_value(key: str, value: object, *, text: bool) -> object:

@@ -9,11 +9,14 @@ from mediavault_backends.api import Backend, Blob, Body, Buffer, Condition, Spoo
 
 
 class Count(NamedTuple):
-    """Calls made, bytes of objects put, bytes of objects read."""
+    """Calls made, bytes of objects put, bytes of objects read; and which of the calls were puts, listings and readings."""
 
     calls: int
     put: int
     read: int
+    writes: int = 0
+    lists: int = 0
+    reads: int = 0
 
 
 class Meter:
@@ -28,10 +31,13 @@ class Meter:
         """What passed so far."""
         return self._count
 
-    def add(self, *, calls: int = 0, put: int = 0, read: int = 0) -> None:
-        """Count some more."""
+    def add(
+        self, *, calls: int = 0, put: int = 0, read: int = 0, writes: int = 0, lists: int = 0, reads: int = 0
+    ) -> None:
+        """Count some more; a put, a listing and a reading are calls, too."""
+        more = Count(calls + writes + lists + reads, put, read, writes, lists, reads)
         with self._lock:
-            self._count = Count(self._count.calls + calls, self._count.put + put, self._count.read + read)
+            self._count = Count(*map(sum, zip(self._count, more, strict=True)))
 
 
 def metered(backend: Backend, meter: Meter) -> Backend:
@@ -57,44 +63,48 @@ class MeteredBackend:
     def put(self, key: str, body: Body, *, when: Condition) -> Version:
         """Store `body` whole or not at all, if `when` holds at that instant."""
         size = memoryview(body).nbytes if isinstance(body, bytes | bytearray | memoryview) else body.size
-        self._meter.add(calls=1)
+        self._meter.add(writes=1)
         version = self._inner.put(key, body, when=when)
         self._meter.add(put=size)
         return version
 
     def get(self, key: str) -> Blob:
         """Return a whole object."""
-        self._meter.add(calls=1)
+        self._meter.add(reads=1)
         blob = self._inner.get(key)
         self._meter.add(read=len(blob.data))
         return blob
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """Return exactly `length` bytes from offset `start`; fewer only where the object ends."""
-        self._meter.add(calls=1)
+        self._meter.add(reads=1)
         data = self._inner.read(key, start, length)
         self._meter.add(read=len(data))
         return data
 
     def stream(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[Buffer]:
         """Yield a range of an object in blocks of at most 1 MiB; to its end when `length` is None."""
-        self._meter.add(calls=1)
+        self._meter.add(reads=1)
         return self._counted(self._inner.stream(key, start=start, length=length))
 
     def stat(self, key: str) -> Stat:
         """Return size and version."""
-        self._meter.add(calls=1)
+        self._meter.add(reads=1)
         return self._inner.stat(key)
 
     def scan(self, prefix: str = "") -> Iterator[Stat]:
         """Yield every object whose key starts with `prefix`, keys ascending by code point."""
-        self._meter.add(calls=1)
+        self._meter.add(lists=1)
         return self._inner.scan(prefix)
 
     def delete(self, key: str) -> None:
         """Remove the object durably; a key without an object is no error."""
         self._meter.add(calls=1)
         self._inner.delete(key)
+
+    def below(self, key: str) -> tuple[Backend, str]:
+        """Return the backend around which this one stands, and what it calls the key."""
+        return self._inner, key
 
     def _counted(self, blocks: Iterator[Buffer]) -> Iterator[Buffer]:
         for block in blocks:

@@ -39,7 +39,6 @@ from mediavault.formats.ref import RefValue, decode_ref_value, split_ref_blob
 from mediavault.hosting.contents import SILENT, Place, Progress, fault_of, find_repositories, paired, resumed
 from mediavault.hosting.repository import CONFIG_KEY
 from mediavault.hosting.slots import PREFIX as SLOTS
-from mediavault.hosting.throttle import Throttle
 from mediavault.model.ids import ObjectId
 from mediavault.refs.blobs import LOGS, REFS, log_key
 from mediavault.store.frames import FrameStore
@@ -49,6 +48,7 @@ from mediavault.store.receive import PackReceiver
 from mediavault_backends import errors as backend_errors
 from mediavault_backends.api import Absent, Backend, Body, Buffer, Condition, Matches, Spooling, Stat, Version
 from mediavault_backends.bodies import size_of
+from mediavault_backends.throttle import Throttle
 
 JOBS: Final = 4
 """Objects on their way at once. A pack takes a file of its size and about 3 MiB of memory; an index blob is held whole."""

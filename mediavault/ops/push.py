@@ -2,17 +2,31 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from mediavault.errors import NotFoundError, RefMovedError, UsageError
 from mediavault.model.ids import Kind, Link
 from mediavault.ops.observed import read_observed, write_observed
+from mediavault.ops.prices import Estimate, Place, estimate, writes_of
 from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
 from mediavault.ops.settings import change_settings
+from mediavault.ops.unlock import SLOTS
 from mediavault.sync import push as sync_push
 from mediavault.sync.create import create_remote, is_made
 from mediavault.sync.push import ANYTHING, RefMove, RefUpdate
 from mediavault.sync.remote import Remote
+from mediavault.wire.http import Traffic
+from mediavault_backends.prices import Usage
+
+_WRITES_A_PACK: Final = 1
+"""Beside the pack itself: its index."""
+_WRITES_A_MOVE: Final = 2
+"""The former value goes to the log; a new ref has a placeholder first."""
+_READS_A_MOVE: Final = 6
+"""The ref, and what shows that its target is there whole."""
+_LISTS: Final = 3
+"""The index is looked through again before something is called missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +57,10 @@ class PushReport:
 
 @dataclass(frozen=True, slots=True)
 class PushPreview:
-    """What a push would do: `created` makes the repository there, `bytes` are those of its `packs`."""
+    """What a push would do: `created` makes the repository there, `bytes` are those of its `packs`.
+
+    `estimate` is what that asks of the store behind the remote, and costs there.
+    """
 
     remote: str
     url: str
@@ -54,6 +71,7 @@ class PushPreview:
     objects: int
     packs: int
     bytes: int
+    estimate: Estimate
 
 
 def plan_push(
@@ -222,13 +240,15 @@ def run_push(
     )
 
 
-def preview_push(repository: Repository, plan: PushPlan, remote: Remote) -> PushPreview:
-    """Find out what a push would send and move; nothing is changed, here or there.
+def preview_push(repository: Repository, plan: PushPlan, remote: Remote, place: Place) -> PushPreview:
+    """Find out what a push would send and move, and what that costs; nothing is changed, here or there.
 
     Raises:
+        ConfigError: the settings name prices that there are not.
         DivergedError: the remote has commits that the push would lose.
         RemoteError: the remote failed.
     """
+    before = remote.traffic
     made = is_made(remote, repository.config_bytes)
     found = sync_push.plan_push(
         repository.frames,
@@ -242,6 +262,9 @@ def preview_push(repository: Repository, plan: PushPlan, remote: Remote) -> Push
     packs = sync_push.planned_packs(
         found, repository.frames, remote, plain=repository.plain, pack_size=repository.settings.core.pack_size
     )
+    puts = sum(writes_of(repository.settings, place, size) + _WRITES_A_PACK for size in packs)
+    if not made:
+        puts += 1 + sum(1 for _ in repository.backend.scan(SLOTS))
     return PushPreview(
         plan.remote,
         remote.url,
@@ -252,7 +275,24 @@ def preview_push(repository: Repository, plan: PushPlan, remote: Remote) -> Push
         len(found.chunks) + len(found.nodes) + len(found.history),
         len(packs),
         sum(packs),
+        estimate(repository.settings, place, _usage(found, puts, packs, _between(before, remote.traffic))),
     )
+
+
+def _usage(found: sync_push.PushPlan, puts: int, packs: Sequence[int], looked: Traffic) -> Usage:
+    """Return what a push asks of a store: what was just asked to plan it, then `puts` for packs of these sizes, and refs."""
+    moves = found.moves
+    return Usage(
+        looked.writes + puts + sum(_WRITES_A_MOVE + (move.old is None) for move in moves),
+        looked.lists + (_LISTS if moves else 0),
+        looked.reads + _READS_A_MOVE * len(moves),
+        sum(packs),
+        looked.received if looked.reads else 0,  # what a server reads of its store is not seen here
+    )
+
+
+def _between(before: Traffic, after: Traffic) -> Traffic:
+    return Traffic(*(now - then for then, now in zip(before, after, strict=True)))
 
 
 def track(repository: Repository, name: str, target: Link | None, now: int) -> Link | None:

@@ -1,13 +1,14 @@
 """What push and fetch ask of the other side; a server over HTTP is one, other kinds may come."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Protocol
 
-from mediavault.formats.wire import LocatedRow
+from mediavault.formats.wire import Holdings, LocatedRow
 from mediavault.model.ids import ObjectId
 from mediavault.store.pack_table import PackTable
-from mediavault.wire.client import PackBody, RemoteRef
+from mediavault.wire.client import RemoteRef
 from mediavault.wire.http import Traffic
+from mediavault.wire.upload import Body, PackBody
 
 
 class Remote(Protocol):
@@ -63,14 +64,23 @@ class Remote(Protocol):
     def ref_log(self, name: str) -> list[bytes]:
         """Return a ref's former values, oldest first."""
 
-    def put_ref(self, value_bytes: bytes, expected: str | None, *, force: bool = False) -> None:
-        """Move a ref if its ETag still is `expected`; None: if there is no such ref. RefMovedError, DivergedError."""
+    def put_ref(self, value_bytes: bytes, expected: str | None, *, force: bool = False, adopt: bool = False) -> None:
+        """Move a ref if its ETag still is `expected`; None: if there is no such ref. RefMovedError, DivergedError.
+
+        With `adopt` the value need not be the next one: a mirror takes it over from where the ref was moved.
+        """
+
+    def holdings(self) -> Holdings:
+        """Return how much is stored there."""
 
     def missing(self, ids: Iterable[ObjectId]) -> list[ObjectId]:
         """Return those of `ids` that it lacks, in their order. What it has, it has with all that it links to."""
 
     def locate(self, ids: Iterable[ObjectId]) -> list[LocatedRow]:
         """Return where objects stand; those that it lacks are left out."""
+
+    def ahead(self, packs: Iterable[Body]) -> Iterator[Body]:
+        """Yield packs of chunks that are to be sent now; may ask the other side before, for some of them at a time, where to."""
 
     def put_pack(self, pack: PackBody) -> bool:
         """Send a pack once; after UnreachableError it may or may not be there. Returns whether it is new."""

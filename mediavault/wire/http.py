@@ -48,11 +48,17 @@ class Patience:
 
 
 class Traffic(NamedTuple):
-    """What went over the wire so far: requests tried, bytes of bodies sent and received."""
+    """What went over the wire so far: requests tried, bytes of bodies sent and received.
+
+    Where the other side is a store, also which of the requests were puts, listings and readings there.
+    """
 
     requests: int
     sent: int
     received: int
+    writes: int = 0
+    lists: int = 0
+    reads: int = 0
 
 
 class UnreachableError(RemoteError):
@@ -223,13 +229,16 @@ class Wire:
                 self.wait(failures, None)
             failures += 1
 
-    def send(self, method: str, target: str, blocks: Iterable[Any], size: int, headers: Mapping[str, str]) -> Answer:
-        """Send a streamed body of `size` bytes once and return the whole answer.
+    def send(
+        self, method: str, target: str, blocks: Iterable[Any], size: int | None, headers: Mapping[str, str]
+    ) -> Answer:
+        """Send a streamed body of `size` bytes, or of unknown size, once and return the whole answer.
 
         Raises:
             UnreachableError: no answer: whether the server took the body is not known.
         """
-        headers = {**headers, "Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        length = {} if size is None else {"Content-Length": str(size)}
+        headers = {"Content-Type": "application/octet-stream", **headers, **length}
         with self._open(method, target, self._counted(blocks), headers) as response:
             return Answer(response.status, response.headers, self._read_all(response))
 

@@ -14,7 +14,6 @@ from mediavault.formats.ref import decode_ref_value, encode_ref_blob, split_ref_
 from mediavault.hosting.checking import Finding, compare_stores, verify_store
 from mediavault.hosting.contents import find_repositories
 from mediavault.hosting.copying import Copied
-from mediavault.hosting.throttle import Throttle
 from mediavault.model.ids import Link
 from mediavault.refs.blobs import LOGS, REFS, ref_key
 from mediavault.store.index import ObjectIndex
@@ -24,6 +23,7 @@ from mediavault_backends.errors import BackendError, OutcomeUnknownError, Transi
 from mediavault_backends.fault import Fault, FaultBackend
 from mediavault_backends.local import LocalBackend
 from mediavault_backends.memory import MemoryBackend
+from mediavault_backends.throttle import Throttle
 from tests.integration.studio import Studio, noise
 from tests.storages import (
     FILM,

@@ -15,18 +15,18 @@ def test_each_call_and_byte_is_counted() -> None:
     meter = Meter()
     store = metered(MemoryBackend(), meter)
     store.put("a", b"12345", when=Absent())
-    assert meter.count == Count(1, 5, 0)
+    assert meter.count == Count(1, 5, 0, writes=1)
     with pytest.raises(PreconditionFailedError):
         store.put("a", b"12345", when=Absent())
-    assert meter.count == Count(2, 5, 0)
+    assert meter.count == Count(2, 5, 0, writes=2)
     store.get("a")
     store.read("a", 1, 2)
     assert b"".join(map(bytes, store.stream("a", start=3))) == b"45"
-    assert meter.count == Count(5, 5, 9)
+    assert meter.count == Count(5, 5, 9, writes=2, reads=3)
     store.stat("a")
     assert [stat.key for stat in store.scan()] == ["a"]
     store.delete("a")
-    assert meter.count == Count(8, 5, 9)
+    assert meter.count == Count(8, 5, 9, writes=2, lists=1, reads=4)
 
 
 def test_a_folder_for_spools_stays_one(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mediavault.formats.wire import Problem, encode_json
 from mediavault.sync.transfer import Stop, run_several
 from mediavault.wire import problems
 from mediavault.wire.client import NotClosedError, error_for, split_url
-from mediavault.wire.http import Answer, Patience, UnreachableError, Wire, retry_after
+from mediavault.wire.http import Answer, Patience, Traffic, UnreachableError, Wire, retry_after
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_traffic_counts_bodies(waits: list[float], wires: list[Wire]) -> None:
     wire = wire_to(server.url, waits, wires)
     wire.ask("POST", "/x", b"12345")
     server.close()
-    assert wire.traffic == (1, 5, 2)
+    assert wire.traffic == Traffic(1, 5, 2)
 
 
 def test_transfers_under_way_are_broken_off(waits: list[float], wires: list[Wire]) -> None:

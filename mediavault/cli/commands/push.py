@@ -7,6 +7,7 @@ import typer
 
 from mediavault import compose
 from mediavault.cli import session
+from mediavault.cli.costs import estimate_document, show_estimate
 from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.render import Console
 from mediavault.cli.text import byte_size, counted, printable, short_id
@@ -46,7 +47,7 @@ def push(
     mediagit push                  send the current branch to where it follows
     mediagit push --tags           all tags as well
     mediagit push -d origin grade  delete a branch there
-    mediagit push --dry-run        what it would send, in bytes and packs
+    mediagit push --dry-run        what it would send, in bytes, packs and requests, and what it costs
     """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
     with session.transferring(ctx.obj, passphrase_file=passphrase_file) as repository:
@@ -58,7 +59,8 @@ def push(
         )
         with session.connected(ctx.obj, settings, url) as other:
             if dry_run:
-                _show_preview(console, preview_push(repository, plan, other))
+                place = session.place_of(ctx.obj, url, name)
+                _show_preview(console, preview_push(repository, plan, other, place))
                 return ExitCode.OK
             slots = compose.read_slots(repository.backend)
             report = run_push(
@@ -117,6 +119,7 @@ def _show_preview(console: Console, preview: PushPreview) -> None:
                 "objects": preview.objects,
                 "packs": preview.packs,
                 "bytes": preview.bytes,
+                **estimate_document(preview.estimate),
             }
         )
         return
@@ -128,6 +131,8 @@ def _show_preview(console: Console, preview: PushPreview) -> None:
             f"{counted(preview.chunks, 'new chunk')}"
         )
     _show_moves(console, preview.moves)
+    if preview.moves:
+        show_estimate(console, preview.estimate)
     console.result("Nothing was sent." if preview.moves else f"Everything is at {preview.remote} already.")
 
 

@@ -7,11 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from mediavault.cli import session
+from mediavault.cli.costs import show_estimate
 from mediavault.cli.exit_codes import ExitCode
 from mediavault.cli.render import Console
 from mediavault.cli.text import byte_size, counted, printable
-from mediavault.cli.verb import Context, PassphraseFile, verb_app
+from mediavault.cli.verb import Context, Invocation, PassphraseFile, verb_app
+from mediavault.errors import UsageError
+from mediavault.ops.remotes import default_remote, remote_url
 from mediavault.ops.stats import StatsReport, stats
+from mediavault.ops.stats_remote import RemoteStatsReport, remote_stats
 
 app = verb_app()
 
@@ -20,6 +24,12 @@ app = verb_app()
 def stats_command(
     ctx: Context,
     *,
+    name: Annotated[
+        str | None, typer.Argument(help="With --remote: which one; the usual one if you leave it out.")
+    ] = None,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="What a server or store holds instead, and what keeping that costs.")
+    ] = False,
     by_type: Annotated[
         bool,
         typer.Option(
@@ -41,8 +51,18 @@ def stats_command(
     mediagit stats               what is stored, and what that saves
     mediagit stats --by-type     by file extension: which kind takes how much
     mediagit stats --largest 10  the ten files whose versions take most
+    mediagit stats --remote      what the server holds, and what that costs a month
     """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     console = ctx.obj.console
+    if remote:
+        if by_type or largest is not None:
+            raise UsageError(
+                "A server cannot tell types of files apart.", hint="Leave --remote out, or the other flag."
+            )
+        _show_remote(console, _ask_remote(ctx.obj, name))
+        return ExitCode.OK
+    if name is not None:
+        raise UsageError(f"What is {name!r}?", hint=f"mediagit stats --remote {name}")
     with session.reading(ctx.obj, passphrase_file=passphrase_file) as repository:
         report = stats(repository, console.progress(), by_type=by_type, largest=largest or 0)
     if console.json:
@@ -50,6 +70,37 @@ def stats_command(
     else:
         show(console, report)
     return ExitCode.OK
+
+
+def _ask_remote(invocation: Invocation, name: str | None) -> RemoteStatsReport:
+    layout = session.find_layout()
+    settings = session.settings_of(invocation, layout).settings
+    name = name or default_remote(settings, layout.read_head().branch)
+    url = remote_url(settings, name)
+    with session.connected(invocation, settings, url) as other:
+        return remote_stats(settings, session.place_of(invocation, url, name), other)
+
+
+def _show_remote(console: Console, report: RemoteStatsReport) -> None:
+    held = report.holdings
+    if console.json:
+        sums = {"objects": held.objects, "bytes": held.bytes, "packs": held.packs, "pack_bytes": held.pack_bytes}
+        cost = report.estimate.cost
+        console.document(
+            {
+                "remote": report.remote,
+                "url": report.url,
+                **sums,
+                "refs": held.refs,
+                "cost": None if cost is None else cost.document(),
+            }
+        )
+        return
+    console.line(
+        f"{report.url} holds {byte_size(held.bytes)}: {counted(held.packs, 'pack')} with {byte_size(held.pack_bytes)}, "
+        f"{counted(held.refs, 'ref')}, {counted(held.objects, 'object')} in all"
+    )
+    show_estimate(console, report.estimate)
 
 
 def _document(report: StatsReport, *, by_type: bool, largest: bool) -> dict[str, Any]:
