@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COVERAGE_FLOOR := 93
 UV := uv==0.13.8
+SERVED := --extra server --extra s3 --extra azure --extra gcs --extra sql
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
 .DEFAULT_GOAL := help
@@ -16,8 +17,8 @@ help:
 	@echo 'make run     set up, then run the main job on a sample media project'
 	@echo 'make test    set up, then run every test that needs only Python packages'
 	@echo 'make check   lint, format, types, import rules, and the coverage of the last `make test`'
-	@echo 'make test-services  fetch real object stores into .services/, and run the tests that need them; needs go and npm'
-	@echo 'make deep    the whole sweeps of which `make test` takes samples; about an hour'
+	@echo 'make test-services  fetch real object stores into .services/, and run the tests that need them; needs go, npm and PostgreSQL'
+	@echo 'make deep    the whole sweeps of which `make test` takes samples; some hours; needs what `make test-services` needs'
 	@echo 'make fuzz    feed every parser for SECONDS=60 each with what a coverage-guided fuzzer thinks of'
 	@echo 'make bench   measure beside cp, git-lfs, borg and restic; writes benchmarks/RESULTS.md'
 	@echo 'make docs    write docs/cli.md from the commands'
@@ -60,7 +61,7 @@ check: setup
 	@test -f .coverage || { echo 'No coverage was measured here yet: run make test first.' >&2; exit 1; }
 	$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR)
 
-deep: setup
+deep: services
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m deep --timeout 14400 $(PYTEST_ARGS)
 
 services: setup
@@ -86,8 +87,8 @@ lock:
 	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	  > "$$scratch/build.in" && \
 	compile="$$scratch/venv/bin/uv pip compile $(LOCK)" && \
-	$$compile --upgrade --extra server pyproject.toml -o requirements/run.txt > /dev/null && \
-	$$compile --upgrade --extra server --extra dev -c requirements/run.txt pyproject.toml "$$scratch/build.in" \
+	$$compile --upgrade $(SERVED) pyproject.toml -o requirements/run.txt > /dev/null && \
+	$$compile --upgrade --extra dev -c requirements/run.txt pyproject.toml "$$scratch/build.in" \
 	  -o requirements/dev.txt > /dev/null && \
 	$$compile --upgrade -c requirements/dev.txt "$$scratch/build.in" -o requirements/build.txt > /dev/null
 

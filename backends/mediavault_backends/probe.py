@@ -37,6 +37,28 @@ def check_conditions(backend: Backend) -> None:
             backend.delete(key)
 
 
+def check_reading_back(backend: Backend) -> None:
+    """Check all that a store needs to do whose refs are kept elsewhere: to hand out, list and remove what it was given.
+
+    Raises:
+        BackendSetupError: it does not.
+        BackendError: the store cannot be used now.
+    """
+    key = f"{FOLDER}/{os.urandom(16).hex()}"
+    try:
+        version = backend.put(key, b"first", when=Absent())
+        found = backend.get(key)
+        if (found.data, found.version) != (b"first", version) or backend.read(key, 1, 2) != b"ir":
+            raise _unusable(backend, "does not hand back what was written last")
+        if [stat.key for stat in backend.scan(key)] != [key]:
+            raise _unusable(backend, "does not list what was written")
+        backend.delete(key)
+        _expect_nothing(backend, key)
+    finally:
+        with contextlib.suppress(BackendError):
+            backend.delete(key)
+
+
 def _check(backend: Backend, key: str) -> None:
     first = backend.put(key, b"first", when=Absent())
     _expect_refusal(backend, key, Absent(), "writes an object although one is there (If-None-Match)")
@@ -47,10 +69,14 @@ def _check(backend: Backend, key: str) -> None:
         raise _unusable(backend, "does not hand back what was written last")
     _expect_one_winner(backend, key, Matches(second))
     backend.delete(key)
+    _expect_nothing(backend, key)
+    _expect_refusal(backend, key, Matches(second), "replaces an object that is not there (If-Match)")
+
+
+def _expect_nothing(backend: Backend, key: str) -> None:
     with contextlib.suppress(NotFoundError):
         backend.get(key)
         raise _unusable(backend, "still hands out an object that was deleted")
-    _expect_refusal(backend, key, Matches(second), "replaces an object that is not there (If-Match)")
 
 
 def _expect_refusal(backend: Backend, key: str, when: Condition, fault: str) -> None:
@@ -76,5 +102,6 @@ def _expect_one_winner(backend: Backend, key: str, when: Condition) -> None:
 def _unusable(backend: Backend, fault: str) -> BackendSetupError:
     return BackendSetupError(
         f"{backend.name} {fault}. Refs would be lost there: use a store that keeps conditions on writes, such as"
-        " AWS S3, MinIO, Azure Blob Storage or Google Cloud Storage, or update this one"
+        " AWS S3, MinIO, Azure Blob Storage or Google Cloud Storage, update this one, or let a server keep them in a database:"
+        ' [storage] refs = "sql", see docs/backends.md'
     )

@@ -18,6 +18,8 @@ from mediavault_backends.settings import TABLES, MultiSettings, StoreSettings
 
 SETTLE: Final = 60.0
 """Seconds that the journal of a dead process waits where the primary is remote."""
+CACHE_SIZE: Final = 50 << 30
+SQL_ATTEMPTS: Final = 4
 
 
 def open_backend(table: Mapping[str, object], *, create: bool = False) -> Backend:
@@ -31,6 +33,11 @@ def open_backend(table: Mapping[str, object], *, create: bool = False) -> Backen
     Raises:
         BackendSetupError: the kind or a setting is unknown, missing or unusable.
     """
+    return _with_refs(table, _open_store(table, create))
+
+
+def _open_store(table: Mapping[str, object], create: bool) -> Backend:
+    """Open the store itself, at the rates that the table sets."""
     kind = table.get("backend")
     if not isinstance(kind, str):
         raise BackendSetupError("storage needs a `backend`: " + ", ".join(_KINDS))
@@ -39,7 +46,74 @@ def open_backend(table: Mapping[str, object], *, create: bool = False) -> Backen
     settings = table.get(kind, {})
     if not isinstance(settings, Mapping):
         raise BackendSetupError(f"storage.{kind} is not a table")
-    return _KINDS[kind](settings, create)
+    if kind == "multi":
+        return _open_multi(settings, create, partial(_paced, table))
+    return _paced(table, _KINDS[kind](settings, create))
+
+
+def _paced(table: Mapping[str, object], backend: Backend) -> Backend:
+    names = ("max_upload", "max_download", "max_requests")
+    if not any(table.get(name) for name in names):
+        return backend
+    from mediavault_backends.throttle import Rates, Throttle, throttled  # noqa: PLC0415 - only when used, as all else
+
+    limits = []
+    for name in names:
+        rate = table.get(name, 0)
+        if not isinstance(rate, int) or rate < 0:
+            raise BackendSetupError(f"storage.{name} is a number a second, or 0")
+        limits.append(Throttle(rate) if rate else None)
+    return throttled(backend, Rates(*limits))
+
+
+def _with_refs(table: Mapping[str, object], backend: Backend) -> Backend:
+    """Keep what changes where the table says."""
+    kept = table.get("refs", "store")
+    if kept == "store":
+        return backend
+    if kept != "sql":
+        raise BackendSetupError(f'storage.refs is "store" or "sql", not {kept!r}')
+    if table.get("backend") == "multi":
+        raise BackendSetupError('storage.refs = "sql" is for a single store, and not for a pair')
+    settings = table.get("sql", {})
+    url = settings.get("url", "") if isinstance(settings, Mapping) else ""
+    if not isinstance(url, str) or not url:
+        raise BackendSetupError(
+            'storage.sql.url is missing: the database for refs, such as "sqlite:////var/lib/mediagit/refs.db"'
+        )
+    try:
+        from mediavault_backends.sql import SqlBackend  # noqa: PLC0415 - only when used, as all else
+    except ModuleNotFoundError as error:
+        raise BackendSetupError(
+            f"refs in a database need a package that is not installed ({error.name}): pip install 'mediavault[sql]'"
+        ) from error
+    from mediavault_backends.split import SplitBackend  # noqa: PLC0415 - as above
+
+    return SplitBackend(backend, retrying(SqlBackend(url), SQL_ATTEMPTS, time.sleep, random.random))
+
+
+def open_served(table: Mapping[str, object], *, create: bool = False) -> Backend:
+    """Open the store that a `[storage]` table names, read through the cache that it names, if any; see `open_backend`.
+
+    Raises:
+        BackendSetupError: also a cache for a store that is none of the remote ones.
+    """
+    return _with_refs(table, _cached(table, _open_store(table, create)))
+
+
+def _cached(table: Mapping[str, object], backend: Backend) -> Backend:
+    folder, size = table.get("cache") or "", table.get("cache_size", CACHE_SIZE)
+    if not folder:
+        return backend
+    kind = table.get("backend")
+    if kind not in _ADAPTERS:
+        raise BackendSetupError(f"storage.cache is for a remote store ({', '.join(_ADAPTERS)}), not for {kind!r}")
+    if not isinstance(folder, str | Path) or not isinstance(size, int):
+        raise BackendSetupError("storage.cache is a folder, and storage.cache_size a number of bytes")
+    from mediavault_backends.caching import caching  # noqa: PLC0415 - only when used, as all else
+    from mediavault_backends.disk_cache import DiskCache  # noqa: PLC0415 - as above
+
+    return caching(backend, DiskCache(Path(folder), size))
 
 
 def _open_local(settings: Mapping[str, object], create: bool) -> Backend:
@@ -87,7 +161,9 @@ def _open_remote(kind: str, settings: Mapping[str, object], create: bool) -> Bac
     return retrying(backend, typed.max_retries + 1, time.sleep, random.random)
 
 
-def _open_multi(settings: Mapping[str, object], create: bool) -> Backend:
+def _open_multi(
+    settings: Mapping[str, object], create: bool, paced: Callable[[Backend], Backend] = lambda store: store
+) -> Backend:
     from mediavault_backends.local import LocalBackend  # noqa: PLC0415 - a kind is imported only when used
     from mediavault_backends.multi import multi  # noqa: PLC0415 - as above
     from mediavault_backends.multi_journal import Journal  # noqa: PLC0415 - as above
@@ -104,7 +180,7 @@ def _open_multi(settings: Mapping[str, object], create: bool) -> Backend:
     # What a process sent to a bucket before it died may still be on its way.
     settle = 0.0 if isinstance(primary, LocalBackend) else SETTLE
     journal = Journal(folder, f"{primary.name} -> {secondary.name}", settle=settle)
-    return multi(primary, secondary, journal, mode=typed.mode, read=typed.read)
+    return multi(paced(primary), paced(secondary), journal, mode=typed.mode, read=typed.read)
 
 
 def _pair_of(settings: Mapping[str, object]) -> MultiSettings:

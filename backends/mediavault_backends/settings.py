@@ -131,6 +131,19 @@ class MultiSettings(_Store, frozen=True):
     stores: Mapping[str, Mapping[str, object]] = {}
 
 
+class SqlSettings(_Store, frozen=True):
+    """A database for what changes, beside a store that ignores conditions.
+
+    Attributes:
+        url: `sqlite:////absolute/path` or `postgresql://user:password@host/database`.
+    """
+
+    url: str = ""
+
+    def __repr__(self) -> str:
+        return f"SqlSettings(url={'***' if self.url else ''!r})"
+
+
 StoreSettings = S3Settings | AzureSettings | GcsSettings
 
 TABLES: Final[Mapping[str, type[S3Settings] | type[AzureSettings] | type[GcsSettings]]] = {

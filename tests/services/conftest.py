@@ -1,16 +1,55 @@
 """Real servers, one of each for a whole run; a server that is missing is a failure, never a skip."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from botocore.session import Session
 
 from mediavault_backends.settings import S3Settings
-from tests.services import azurite, fake_gcs, minio, seaweed
+from tests.services import azurite, fake_gcs, minio, postgres, seaweed
 from tests.services.seaweed import Server
 
 SERVICES = Path(__file__).resolve().parents[2] / ".services"
+NAMES: Final = {
+    "seaweed_server": "SeaweedFS",
+    "minio_server": "MinIO",
+    "azurite_server": "Azurite",
+    "fake_gcs_server": "fake-gcs-server",
+    "postgres_url": "PostgreSQL",
+}
+PASSED = pytest.StashKey[Counter[tuple[str, str]]]()
+"""How many tests passed, by server and file."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[PASSED] = Counter()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note which servers a test that passed was run against."""
+    report = yield
+    if call.when == "call" and report.passed:
+        for fixture in NAMES.keys() & item._request._fixture_defs.keys():
+            item.config.stash[PASSED][NAMES[fixture], item.path.stem.removeprefix("test_")] += 1
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what ran against which server."""
+    found = config.stash[PASSED]
+    if not found:
+        return
+    terminalreporter.section("what passed against which server")
+    for server in NAMES.values():
+        files = {file: count for (name, file), count in sorted(found.items()) if name == server}
+        listed = ", ".join(f"{file} {count}" for file, count in files.items())
+        terminalreporter.write_line(f"{server:16} {sum(files.values()):4}   {listed or 'NOTHING'}")
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +142,10 @@ def fake_gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake_g
     with fake_gcs.running(SERVICES, tmp_path_factory.mktemp("fake-gcs")) as server:
         server.make_bucket("media")
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a database of its own."""
+    with postgres.running(tmp_path_factory.mktemp("postgres")) as url:
+        yield url

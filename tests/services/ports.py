@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 START_TIMEOUT = 120.0
 """Seconds; a server that takes longer has failed."""
@@ -38,17 +39,18 @@ def _bound(stack: contextlib.ExitStack, port: int) -> int | None:
 
 
 @contextlib.contextmanager
-def process(command: Sequence[str | Path], log: Path, healthy: Callable[[], bool]) -> Iterator[None]:
+def process(command: Sequence[str | Path], log: Path, healthy: Callable[[], bool], **owner: Any) -> Iterator[None]:
     """Run a server until the block ends; it is killed, for some take half a minute to end by themselves.
 
     Args:
         command: the program and its arguments.
         log: where its output goes.
         healthy: tells whether it can be used; may raise OSError while it cannot.
+        owner: `user`, `group` and `extra_groups` as whom it runs, where that is somebody else.
     """
     with log.open("wb") as output:
         running = subprocess.Popen(
-            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, **owner
         )
     try:
         _wait(running, log, healthy)

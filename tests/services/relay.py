@@ -86,12 +86,13 @@ class Relay:
 
 
 @contextlib.contextmanager
-def relaying(upstream: str = "", certificate: Certificate | None = None) -> Iterator[Relay]:
+def relaying(upstream: str = "", certificate: Certificate | None = None, *, renamed: bool = False) -> Iterator[Relay]:
     """Run a relay on a port that the system chooses.
 
     Args:
         upstream: where requests are forwarded to, as `http://host:port`; without one, the rule has to answer them all.
         certificate: serve HTTPS with this one.
+        renamed: name the upstream as the host, for one that answers under its own name alone.
     """
     server = _Server(("127.0.0.1", 0), _Handler)
     if certificate is not None:
@@ -100,6 +101,7 @@ def relaying(upstream: str = "", certificate: Certificate | None = None) -> Iter
         server.socket = context.wrap_socket(server.socket, server_side=True)
     server.relay = Relay(f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_address[1]}")
     server.upstream = urlsplit(upstream).netloc
+    server.renamed = renamed
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -116,6 +118,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
     relay: Relay
     upstream: str
+    renamed: bool
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(address, handler)
@@ -147,6 +150,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 -- the name that http.server gives it
         pass
+
+    def handle_expect_100(self) -> bool:
+        """Tell a client at once that it may send its body: it would wait a second for that."""
+        going_on = super().handle_expect_100()
+        self.wfile.flush()
+        return going_on
 
     def _serve(self) -> None:
         request = self._received()
@@ -182,7 +191,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _forwarded(self, request: Request) -> tuple[int, dict[str, str], bytes]:
         with contextlib.closing(http.client.HTTPConnection(self.server.upstream)) as connection:
-            connection.request(request.method, self.path, request.body, dict(self.headers.items()))
+            sent = dict(self.headers.items())
+            if self.server.renamed:
+                sent["Host"] = self.server.upstream
+            connection.request(request.method, self.path, request.body, sent)
             answer = connection.getresponse()
             body = answer.read()
         headers = {name: value for name, value in answer.getheaders() if name.lower() not in _PER_CONNECTION}
