@@ -28,10 +28,12 @@ class RequestGuard:
         app: what is guarded.
         api_key: what `Authorization: Bearer` must carry; empty lets everybody in, but only under loopback names, so
             that no web page can reach the server through a name of its own that resolves to this computer.
+        relayed: keys are judged elsewhere, so that a request has to carry one, whatever it is.
     """
 
-    def __init__(self, app: ASGIApp, api_key: str) -> None:
+    def __init__(self, app: ASGIApp, api_key: str, *, relayed: bool = False) -> None:
         self._app = app
+        self._relayed = relayed
         self._digest = _digest(api_key.encode()) if api_key else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +55,10 @@ class RequestGuard:
             raise RequestRefusedError(problems.BAD_REQUEST, "A header that may stand once is there twice.")
         if scope["path"] in OPEN_PATHS:
             return
-        if self._digest:
+        if self._relayed:
+            if not _count(headers, b"authorization"):
+                raise RequestRefusedError(problems.UNAUTHENTICATED, headers={"WWW-Authenticate": "Bearer"})
+        elif self._digest:
             self._check_key(headers)
         elif not _names_this_computer(headers):
             raise RequestRefusedError(

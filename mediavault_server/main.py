@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
@@ -29,11 +30,14 @@ from mediavault_backends.local import LocalBackend
 from mediavault_backends.memory import MemoryBackend
 from mediavault_backends.multi import MultiBackend
 from mediavault_backends.probe import check_conditions
-from mediavault_backends.registry import open_backend
+from mediavault_backends.registry import open_backend, open_served
+from mediavault_backends.split import SplitBackend
+from mediavault_backends.throttle import ThrottledBackend
 from mediavault_server.app import create_app
 from mediavault_server.connection import GuardedConnection
 from mediavault_server.routes import health
 from mediavault_server.settings import ServerSettings, server_settings
+from mediavault_server.upstream.app import create_upstream_app
 
 KEEP_ALIVE: Final = 75
 """Seconds for which an idle connection is kept."""
@@ -53,7 +57,9 @@ class Application:
         """Open the storage and return the application over it."""
         _log_to_stderr()
         _stop_with_parent()
-        return create_app(self.settings, open_backend(self.settings.storage, create=True))
+        if self.settings.upstream:
+            return create_upstream_app(self.settings)
+        return create_app(self.settings, open_served(self.settings.storage, create=True))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,11 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(words)
     try:
         settings = _settings(options)
-        storage = open_backend(settings.storage, create=True)
-        _make_ready(storage)
-        health.mark(storage)
-        if isinstance(storage, Replicating):
-            storage.close()  # the processes that serve have their own
+        if not settings.upstream:
+            _prepare(settings)
         listener = _listen(settings)
     except ConfigError as error:
         return _complain(error.message, error.untouched, error.hint)
@@ -80,6 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"Cannot listen on {options.host or 'this address'}: {error.strerror or error}.")
     with contextlib.closing(listener):
         return _serve(settings, listener)
+
+
+def _prepare(settings: ServerSettings) -> None:
+    storage = open_served(settings.storage, create=True)
+    _make_ready(storage)
+    health.mark(storage)
+    if isinstance(storage, Replicating):
+        storage.close()  # the processes that serve have their own
 
 
 def _make_ready(storage: Backend) -> None:
@@ -97,6 +108,10 @@ def _make_ready(storage: Backend) -> None:
             except (TransientError, OutcomeUnknownError) as error:
                 _log_to_stderr()
                 logging.getLogger(__name__).warning("%s cannot be reached now: %s", storage.secondary.name, error)
+        case SplitBackend():
+            storage.make_ready()
+        case ThrottledBackend():
+            _make_ready(storage.inner)
         case LocalBackend():
             storage.settle()
             storage.remove_stale()
@@ -111,9 +126,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="mediagit-server",
         description="Keeps MediaVault repositories for their users, without being able to read them.",
         epilog="Settings also come from mediagit.toml and MEDIAGIT_* variables; see docs/protocol.md."
-        " `mediagit-server storage --help` tells how to copy and check whole stores.",
+        " `mediagit-server storage --help` tells how to copy, check, tier and mend whole stores.",
     )
     parser.add_argument("--storage", metavar="FOLDER", help="keep repositories in this folder")
+    parser.add_argument("--upstream", metavar="URL", help="be a cache of the server at this address")
+    parser.add_argument("--cache", metavar="FOLDER", help="keep copies of what is read from afar in this folder")
+    parser.add_argument("--cache-size", metavar="SIZE", help="how large the cache may grow (50GiB)")
     parser.add_argument("--config", metavar="FILE", type=Path, help="read this file and no other")
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on (3000); 0 takes a free one")
@@ -130,10 +148,17 @@ def _settings(options: argparse.Namespace) -> ServerSettings:
         "server.workers": options.workers,
         "storage.backend": "local" if options.storage else None,
         "storage.local.path": options.storage,
+        "storage.cache": options.cache,
+        "storage.cache_size": options.cache_size,
+        "server.upstream": options.upstream,
     }
-    return server_settings(
+    settings = server_settings(
         load_settings(os.environ, file=options.config, flags=flags).settings, no_auth=options.no_auth
     )
+    if settings.upstream and not settings.cache:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return msgspec.structs.replace(settings, cache=str(Path(base) / "mediagit-server"))
+    return settings
 
 
 def _listen(settings: ServerSettings) -> socket.socket:

@@ -32,15 +32,20 @@ async def get(request: Request) -> Response:
 async def pack(request: Request) -> Response:
     """Return a pack with the metadata reachable from `want` and not from `have`, parents first."""
     repo = await repository(request)
-    wanted = await _wanted(request)
-    source, chunked = await in_thread(partial(assemble, repo, wanted))
+    asked = await wanted(request)
+    source, chunked = await in_thread(partial(assemble, repo, asked))
     headers = {"X-Chunked-Objects": str(chunked), "Content-Length": str(source.size), "ETag": f'"{source.id.hex()}"'}
     if request.method == "HEAD":
         return Response(headers=headers, media_type="application/octet-stream")
     return BlockResponse(source.blocks(), 200, headers)
 
 
-async def _wanted(request: Request) -> Wanted:
+async def wanted(request: Request) -> Wanted:
+    """Return what a request for a pack names.
+
+    Raises:
+        RequestRefusedError: too much, nothing, or not in a form that is accepted.
+    """
     query = request.query_params
     if unknown := set(query) - {"want", "have", "depth", "trees"}:
         raise RequestRefusedError(problems.BAD_REQUEST, f"Unknown parameters: {', '.join(sorted(unknown))}.")
