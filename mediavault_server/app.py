@@ -21,7 +21,7 @@ from mediavault_server import openapi
 from mediavault_server.guard import RequestGuard
 from mediavault_server.problems import answer_error
 from mediavault_server.repositories import Repositories
-from mediavault_server.routes import chunks, config, health, keys, objects, packs, refs
+from mediavault_server.routes import chunks, config, grants, health, keys, objects, packs, refs, stats
 from mediavault_server.settings import ServerSettings
 
 THREADS: Final = 32
@@ -37,12 +37,15 @@ CALLS: Final[tuple[tuple[str, Mapping[str, Handler]], ...]] = (
     ("/chunks/locate", {"POST": chunks.locate}),
     ("/chunks/{id}", {"GET": chunks.get_chunk, "PUT": chunks.put_chunk}),
     ("/manifests/{id}", {"PUT": chunks.put_manifest}),
+    ("/packs/grants", {"POST": grants.grant}),
+    ("/packs/complete", {"POST": grants.complete}),
     ("/packs/{id}", {"GET": packs.get, "PUT": packs.put}),
     ("/objects/get", {"POST": objects.get}),
     ("/objects/pack", {"GET": objects.pack, "POST": objects.pack}),
     ("/refs", {"GET": refs.listing}),
     ("/refs/{name:path}", {"GET": refs.get, "PUT": refs.put}),
     ("/logs/{name:path}", {"GET": refs.log}),
+    ("/stats", {"GET": stats.get}),
 )
 """Every call on a repository, by path below it and method."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
+from mediavault.formats.wire import SIGNED_ROWS
 from mediavault.wire import problems
 
 BINARY: Final = "application/octet-stream"
@@ -37,7 +38,7 @@ _UPLOAD: Final = (problems.MISMATCH, problems.TOO_LARGE, problems.STORAGE_FULL, 
 _STORED: Final = {200: "It is there already.", 201: "It is stored."}
 _RANGED: Final = {200: "All of it.", 206: "The range.", 304: "It is what If-None-Match names."}
 _PACKED: Final = Operation(
-    "Metadata reachable from `want` and not from `have`, parents first, up to 64 MiB.",
+    "Metadata reachable from `want` and not from `have`, parents first, up to 8 MiB.",
     {200: "A pack; X-Chunked-Objects counts the chunked files in it."},
     returns=(BINARY,),
     query=("want", "have", "depth", "trees"),
@@ -73,13 +74,18 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         {200: "The missing ones, in the form in which they were asked."},
         body=(BINARY, JSON),
         returns=(BINARY, JSON),
+        headers=("X-Mediagit-Upload",),
         refusals=(problems.TOO_LARGE,),
     ),
     ("/chunks/locate", "POST"): Operation(
         "Where do these ids stand?",
-        {200: "Rows of 76 bytes: id, pack id, offset u64, length u32, little-endian."},
+        {
+            200: "Rows of 76 bytes: id, pack id, offset u64, length u32, little-endian. Who accepts signed rows gets a"
+            " count u32 before them, and behind them seconds u32, a count u32 and URLs: pack id, length u16, URL."
+        },
         body=(BINARY, JSON),
-        returns=(BINARY,),
+        returns=(BINARY, SIGNED_ROWS),
+        headers=("Accept",),
         refusals=(problems.TOO_LARGE,),
     ),
     ("/chunks/{id}", "GET"): Operation(
@@ -87,18 +93,32 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         _RANGED,
         returns=(BINARY,),
         headers=("Range", "If-Range", "If-None-Match"),
-        refusals=(problems.NOT_FOUND, problems.BAD_RANGE),
+        refusals=(problems.NOT_FOUND, problems.ARCHIVED, problems.BAD_RANGE),
     ),
     ("/chunks/{id}", "PUT"): Operation("Store a chunk's frame.", _STORED, body=(BINARY,), refusals=_UPLOAD),
     ("/manifests/{id}", "PUT"): Operation(
         "Store one metadata frame.", _STORED, body=(BINARY,), refusals=(problems.NOT_CLOSED, *_UPLOAD)
+    ),
+    ("/packs/grants", "POST"): Operation(
+        "Where to put packs of chunks straight into the store.",
+        {200: "For each a signed PUT, or null: send it through the server."},
+        body=(JSON,),
+        returns=(JSON,),
+        refusals=(problems.TOO_LARGE,),
+    ),
+    ("/packs/complete", "POST"): Operation(
+        "These packs are in the store now: look at them.",
+        {200: "Those that are not checked yet, and those that are refused."},
+        body=(JSON,),
+        returns=(JSON,),
+        refusals=(problems.TOO_LARGE,),
     ),
     ("/packs/{id}", "GET"): Operation(
         "A pack or a range of it.",
         _RANGED,
         returns=(BINARY,),
         headers=("Range", "If-Range", "If-None-Match"),
-        refusals=(problems.NOT_FOUND, problems.BAD_RANGE),
+        refusals=(problems.NOT_FOUND, problems.ARCHIVED, problems.BAD_RANGE),
     ),
     ("/packs/{id}", "PUT"): Operation(
         "Store a pack.", _STORED, body=(BINARY,), refusals=(problems.NOT_CLOSED, *_UPLOAD)
@@ -126,10 +146,11 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Move a ref to a value that a key holder made.",
         {200: "It moved.", 201: "It is new."},
         body=(BINARY,),
-        headers=("If-Match", "If-None-Match", "X-Mediagit-Force"),
+        headers=("If-Match", "If-None-Match", "X-Mediagit-Force", "X-Mediagit-Adopt"),
         refusals=(problems.NOT_CLOSED, problems.NOT_FAST_FORWARD, *_CONDITIONAL, *_UPLOAD),
     ),
     ("/logs/{name}", "GET"): Operation("A ref's former values, oldest first.", {200: "They."}, returns=(JSON,)),
+    ("/stats", "GET"): Operation("How much is stored.", {200: "Counts and bytes."}, returns=(JSON,)),
 }
 _ALWAYS: Final = (
     problems.BAD_REQUEST,

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from mediavault.errors import FormatError, UsageError
 from mediavault.formats.wire import CheckRequest, decode_ids, decode_json, parse_etag
+from mediavault.hosting.quarantine import UPLOAD
 from mediavault.hosting.repository import HostedRepository
 from mediavault.model.ids import ObjectId, parse_id
 from mediavault.model.names import check_ref_name
@@ -76,6 +77,26 @@ def path_ref(request: Request) -> str:
     except UsageError as error:
         raise RequestRefusedError(problems.BAD_REQUEST, error.message) from error
     return name
+
+
+def upload_of(request: Request) -> str:
+    """Return which upload a request belongs to; empty for none.
+
+    Raises:
+        RequestRefusedError: it is not 32 lower-case hex digits.
+    """
+    return check_upload(text) if (text := request.headers.get("x-mediagit-upload")) is not None else ""
+
+
+def check_upload(text: str) -> str:
+    """Return the name of an upload.
+
+    Raises:
+        RequestRefusedError: it is not 32 lower-case hex digits.
+    """
+    if UPLOAD.fullmatch(text) is None:
+        raise RequestRefusedError(problems.BAD_REQUEST, "An upload is called by 32 lower-case hex digits.")
+    return text
 
 
 def is_json(request: Request) -> bool:

@@ -1,6 +1,6 @@
 """The contract every store of bytes fulfils: keys, conditions, bodies and the Backend protocol."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NewType, Protocol, TypeAlias, runtime_checkable
@@ -197,3 +197,119 @@ class Replicating(Protocol):
 
     def close(self) -> None:
         """Stop copying; what is left is copied by the next process. No call may be under way; later ones start it again."""
+
+
+@runtime_checkable
+class Wrapping(Protocol):
+    """A backend that stands around another one, and lets what that one can do beyond the contract be reached."""
+
+    def below(self, key: str) -> tuple[Backend, str]:
+        """Return the backend around which this one stands, and what it calls the key."""
+
+
+class SignedRequest(NamedTuple):
+    """One HTTP request that somebody without credentials may make until it expires; the URL is a secret until then.
+
+    `headers` are to be sent as they are: they are part of what was signed. `method` is GET or PUT.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+
+
+@runtime_checkable
+class Signing(Protocol):
+    """A backend that can let others read or write one object of it for a while, without its credentials."""
+
+    def sign_get(self, key: str, *, seconds: int) -> SignedRequest | None:
+        """Return a request that reads the object or a range of it; None where these credentials cannot sign.
+
+        Nothing is asked of the store: whether the object is there is found by whoever makes the request.
+        """
+
+    def sign_put(self, key: str, *, size: int, sha256: bytes, seconds: int) -> SignedRequest | None:
+        """Return a request that creates the object; None where these credentials cannot sign.
+
+        It replaces nothing where the store can be told so, and takes no other body where the store can bind
+        `size` (bytes) and `sha256` (32 bytes).
+        """
+
+
+@runtime_checkable
+class Copying(Protocol):
+    """A backend that can copy an object of its own without the bytes passing through here."""
+
+    def copy(self, source: str, target: str, *, version: Version) -> None:
+        """Copy an object if it still is of this version. What is at `target` is replaced.
+
+        Raises:
+            NotFoundError: there is no object at `source`.
+            PreconditionFailedError: it is of another version; nothing changed.
+        """
+
+
+class Tier(NamedTuple):
+    """Which class of storage an object is in, by the provider's own name, and whether it can be read there now.
+
+    `restoring`: it cannot be read yet, and was asked for.
+    """
+
+    name: str
+    readable: bool = True
+    restoring: bool = False
+
+
+@runtime_checkable
+class Tiering(Protocol):
+    """A backend whose objects can be kept in cheaper and dearer classes of storage."""
+
+    def tier(self, key: str) -> Tier:
+        """Return the class that an object is in.
+
+        Raises:
+            NotFoundError: the key has no object.
+        """
+
+    def set_tier(self, key: str, name: str) -> None:
+        """Move an object to a class. Its bytes stay the same; its version may change.
+
+        Raises:
+            NotFoundError: the key has no object.
+            BackendSetupError: the store has no such class.
+        """
+
+    def restore(self, key: str, *, days: int) -> None:
+        """Ask that an archived object can be read for so many days; asking twice is no error.
+
+        Raises:
+            NotFoundError: the key has no object.
+        """
+
+
+def signing_of(backend: Backend, key: str) -> tuple[Signing, str] | None:
+    """Return what can sign requests for an object, and what it calls the key; None where nothing can."""
+    while not isinstance(backend, Signing):
+        if not isinstance(backend, Wrapping):
+            return None
+        backend, key = backend.below(key)
+    return backend, key
+
+
+def copying_of(backend: Backend, source: str, target: str) -> tuple[Copying, str, str] | None:
+    """Return what can copy an object within the store, and what it calls both keys; None where nothing can."""
+    while not isinstance(backend, Copying):
+        if not isinstance(backend, Wrapping):
+            return None
+        _, target = backend.below(target)
+        backend, source = backend.below(source)
+    return backend, source, target
+
+
+def tiering_of(backend: Backend, key: str) -> tuple[Tiering, str] | None:
+    """Return what can move an object between classes, and what it calls the key; None where nothing can."""
+    while not isinstance(backend, Tiering):
+        if not isinstance(backend, Wrapping):
+            return None
+        backend, key = backend.below(key)
+    return backend, key

@@ -30,15 +30,18 @@ from azure.core.rest import HttpRequest, HttpResponse
 from azure.identity import ManagedIdentityCredential
 from azure.storage.blob import BlobBlock, BlobClient, ContainerClient, StandardBlobTier
 
-from mediavault_backends.api import Absent, Blob, Body, Buffer, Condition, Stat, Version
+from mediavault_backends import azure_signing, azure_tiers
+from mediavault_backends.api import Absent, Blob, Body, Buffer, Condition, SignedRequest, Stat, Tier, Version
 from mediavault_backends.bodies import BLOCK, Answer, check_answer, check_range, give_up_adopted, parts_of, size_of
 from mediavault_backends.errors import (
     AccessDeniedError,
+    ArchivedError,
     BackendError,
     BackendSetupError,
     NotFoundError,
     OutcomeUnknownError,
     PreconditionFailedError,
+    RestoringError,
     StorageFullError,
     TransientError,
 )
@@ -57,7 +60,6 @@ _SCOPE: Final = "https://storage.azure.com/.default"
 _FARTHEST: Final = 1 << 62
 _PACKS: Final = "/packs/"
 _EXISTS: Final = frozenset({"BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet"})
-_ASLEEP: Final = frozenset({"BlobArchived", "BlobBeingRehydrated"})
 _NO_BLOB: Final = frozenset({"", "BlobNotFound"})
 _DENIED: Final = frozenset({"BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold"})
 _AGAIN: Final = frozenset(
@@ -91,6 +93,7 @@ class AzureBackend:
         timeout: float = TIMEOUT,
     ) -> None:
         credential = _credential(settings)
+        self._signer = credential if isinstance(credential, AzureNamedKeyCredential) else None
         self._prefix = _folder(settings.prefix)
         self._name = f"az://{settings.container}/{self._prefix}".rstrip("/")
         self._tier = settings.tier
@@ -171,6 +174,57 @@ class AzureBackend:
             translated = _translate(error, key, self._name)  # deleting twice does no harm
             if not isinstance(translated, NotFoundError):
                 raise translated from error
+
+    def sign_get(self, key: str, *, seconds: int) -> SignedRequest | None:
+        """Return a request that reads the object or a range of it; None with a managed identity, which has no key."""
+        blob = self._blob(key)
+        return azure_signing.sign_get(blob, self._signer, seconds) if self._signer else None
+
+    def sign_put(self, key: str, *, size: int, sha256: bytes, seconds: int) -> SignedRequest | None:
+        """Return a request that creates the object, of whatever bytes; None with a managed identity."""
+        del sha256  # which Azure cannot be told
+        blob = self._blob(key)
+        return azure_signing.sign_put(blob, self._signer, size=size, seconds=seconds) if self._signer else None
+
+    def copy(self, source: str, target: str, *, version: Version) -> None:
+        """Copy an object of up to 256 MiB within the container if it still is of this version."""
+        signed = self.sign_get(source, seconds=azure_signing.COPY_SECONDS)
+        if signed is None:
+            raise BackendSetupError(f"{self._name} copies nothing by itself with a managed identity", key=source)
+        try:
+            self._blob(target).start_copy_from_url(
+                signed.url,
+                requires_sync=True,
+                source_etag=f'"{version}"',
+                source_match_condition=MatchConditions.IfNotModified,
+                standard_blob_tier=self._tier_of(target),
+            )
+        except AzureError as error:
+            raise _translate(error, source, self._name) from error
+
+    def tier(self, key: str) -> Tier:
+        """Return the tier that an object is in."""
+        try:
+            return azure_tiers.tier_of(self._blob(key).get_blob_properties())
+        except AzureError as error:
+            raise _translate(error, key, self._name) from error
+
+    def set_tier(self, key: str, name: str) -> None:
+        """Move an object to a tier. Its bytes stay the same, and its version."""
+        self._move(key, azure_tiers.tier_named(name, key))
+
+    def restore(self, key: str, *, days: int) -> None:
+        """Ask that an archived object can be read, which is for good here; asking twice is no error."""
+        del days
+        found = self.tier(key)
+        if not found.readable and not found.restoring:
+            self._move(key, azure_tiers.restored(self._tier), rehydrate_priority=azure_tiers.PRIORITY)
+
+    def _move(self, key: str, tier: StandardBlobTier, **options: Any) -> None:
+        try:
+            self._blob(key).set_standard_blob_tier(tier, **options)
+        except AzureError as error:
+            raise _translate(error, key, self._name) from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -354,7 +408,8 @@ def _translate(error: Exception, key: str, store: str, *, commits: bool = False)
 def _meaning(status: int, code: str, commits: bool) -> tuple[type[BackendError], str]:
     """Return what a refusal means; the codes are those of Azure's "Blob service error codes"."""
     for held, kind, message in (
-        (code in _ASLEEP, BackendSetupError, "{key} in {store} is archived; move it to Hot or Cool and wait"),
+        (code == "BlobArchived", ArchivedError, "{key} in {store} is archived and has to be restored first"),
+        (code == "BlobBeingRehydrated", RestoringError, "{key} in {store} is on its way out of Archive"),
         (code in _AGAIN or status in _BUSY, TransientError, "{store} asks to try {key} again"),
         (code in _EXISTS or status == 412, PreconditionFailedError, "the condition for {key} does not hold"),
         (status in {401, 403} or code in _DENIED, AccessDeniedError, "{store} refuses these credentials"),

@@ -26,7 +26,8 @@ from google.cloud import storage  # type: ignore[import-untyped] # it has no typ
 from google.oauth2 import service_account
 from urllib3.exceptions import MaxRetryError
 
-from mediavault_backends.api import Absent, Blob, Body, Buffer, Condition, Stat, Version
+from mediavault_backends import gcs_signing, gcs_tiers
+from mediavault_backends.api import Absent, Blob, Body, Buffer, Condition, Matches, SignedRequest, Stat, Tier, Version
 from mediavault_backends.bodies import BLOCK, Answer, check_answer, check_range, give_up_adopted, parts_of, size_of
 from mediavault_backends.errors import (
     AccessDeniedError,
@@ -96,6 +97,7 @@ class GcsBackend:
         self._timeout = (min(10.0, timeout), timeout)
         self._endpoint = _endpoint(settings)
         credentials = _credentials(settings, self._endpoint)
+        self._signer = gcs_signing.signer_of(credentials.source) if isinstance(credentials, _Token) else None
         self._session: requests.Session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call] # not annotated
         client = storage.Client(
             project=settings.project or None, credentials=credentials, client_options={"api_endpoint": self._endpoint}
@@ -152,9 +154,7 @@ class GcsBackend:
 
     def stat(self, key: str) -> Stat:
         """Return size and version."""
-        blob = self._blob(key)
-        with self._translated(key):
-            blob.reload(retry=None, timeout=self._timeout)
+        blob = self._loaded(key)
         return Stat(key, int(blob.size), _version(blob.generation))
 
     def scan(self, prefix: str = "") -> Iterator[Stat]:
@@ -167,6 +167,58 @@ class GcsBackend:
         blob = self._blob(key)
         with contextlib.suppress(NotFoundError), self._translated(key):
             blob.delete(retry=None, timeout=self._timeout)
+
+    def sign_get(self, key: str, *, seconds: int) -> SignedRequest | None:
+        """Return a request that reads the object or a range of it; None for credentials without a private key."""
+        blob = self._blob(key)
+        return gcs_signing.sign_get(blob, self._signer, self._endpoint, seconds) if self._signer else None
+
+    def sign_put(self, key: str, *, size: int, sha256: bytes, seconds: int) -> SignedRequest | None:
+        """Return a request that creates the object in the bucket's own class; None for credentials without a private key."""
+        blob = self._blob(key)
+        if self._signer is None:
+            return None
+        return gcs_signing.sign_put(blob, self._signer, self._endpoint, size=size, sha256=sha256, seconds=seconds)
+
+    def copy(self, source: str, target: str, *, version: Version) -> None:
+        """Copy an object within the bucket if it still is of this version."""
+        copied = self._blob(target)
+        if self._settings.storage_class:
+            copied.storage_class = self._settings.storage_class
+        with self._translated(source):
+            token = None
+            while True:
+                token, _, _ = copied.rewrite(
+                    self._blob(source),
+                    token=token,
+                    if_source_generation_match=_generation(Matches(version), source),
+                    retry=None,
+                    timeout=self._timeout,
+                )
+                if token is None:
+                    return
+
+    def tier(self, key: str) -> Tier:
+        """Return the class that an object is in."""
+        return gcs_tiers.tier_of(self._loaded(key))
+
+    def set_tier(self, key: str, name: str) -> None:
+        """Move an object to a class. Its bytes stay the same, and its version changes."""
+        blob = self._loaded(key)
+        if gcs_tiers.tier_of(blob).name != name:
+            with self._translated(key):
+                gcs_tiers.move(blob, name, timeout=self._timeout)
+
+    def restore(self, key: str, *, days: int) -> None:
+        """Do nothing but look: every class of Google's can be read at once."""
+        del days
+        self._loaded(key)
+
+    def _loaded(self, key: str) -> Any:
+        blob = self._blob(key)
+        with self._translated(key):
+            blob.reload(retry=None, timeout=self._timeout)
+        return blob
 
     def close(self) -> None:
         """Close the connections."""
@@ -381,16 +433,16 @@ class _Token(Credentials):
 
     def __init__(self, source: Credentials) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # not annotated
-        self._source = source
+        self.source = source
 
     def refresh(self, request: object) -> None:
         """Fetch a token."""
-        self._source.refresh(request)  # type: ignore[no-untyped-call] # not annotated
-        self.token, self.expiry = self._source.token, self._source.expiry
+        self.source.refresh(request)  # type: ignore[no-untyped-call] # not annotated
+        self.token, self.expiry = self.source.token, self.source.expiry
 
     def apply(self, headers: dict[str, str], token: str | None = None) -> None:
         """Sign a request, and name the project of the credentials that is billed, if they have one."""
-        self._source.apply(headers, token or self.token)  # type: ignore[no-untyped-call] # not annotated
+        self.source.apply(headers, token or self.token)  # type: ignore[no-untyped-call] # not annotated
 
 
 def _folder(prefix: str) -> str:

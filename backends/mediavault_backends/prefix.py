@@ -78,6 +78,10 @@ class PrefixBackend:
         with self._inner_key(key) as inner_key:
             self._inner.delete(inner_key)
 
+    def below(self, key: str) -> tuple[Backend, str]:
+        """Return the backend around which this one stands, and what it calls the key."""
+        return self._inner, self._prefix + key
+
     @contextmanager
     def _inner_key(self, key: str) -> Iterator[str]:
         """Give the key that the inner backend knows, and turn its errors back to the caller's key."""

@@ -127,6 +127,10 @@ class RetryingBackend:
             else:
                 return
 
+    def below(self, key: str) -> tuple[Backend, str]:
+        """Return the backend around which this one stands, and what it calls the key."""
+        return self._inner, key
+
     def _retry(self, call: Callable[[], _T]) -> _T:
         for attempt in count(1):
             try:

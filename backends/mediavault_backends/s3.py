@@ -38,15 +38,29 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from mediavault_backends.api import Absent, Blob, Body, Buffer, Condition, FileSource, Stat, Version
+from mediavault_backends import s3_signing, s3_tiers
+from mediavault_backends.api import (
+    Absent,
+    Blob,
+    Body,
+    Buffer,
+    Condition,
+    FileSource,
+    SignedRequest,
+    Stat,
+    Tier,
+    Version,
+)
 from mediavault_backends.bodies import check_range, give_up_adopted, parts_of, size_of
 from mediavault_backends.errors import (
     AccessDeniedError,
+    ArchivedError,
     BackendError,
     BackendSetupError,
     NotFoundError,
     OutcomeUnknownError,
     PreconditionFailedError,
+    RestoringError,
     StorageFullError,
     TransientError,
     translate_write_error,
@@ -113,7 +127,7 @@ def _meaning(code: str, status: int, writing: bool) -> tuple[type[BackendError],
     """Return what a refusal means; the codes are those of the S3 API reference, "Error responses"."""
     for held, kind, message in (
         (code == "NoSuchBucket", BackendSetupError, "there is no bucket {bucket}; make it first"),
-        (code == "InvalidObjectState", BackendSetupError, "{key} is archived and has to be restored first"),
+        (code == "InvalidObjectState", ArchivedError, "{key} is archived and has to be restored first"),
         (code == "NoSuchUpload", TransientError, "the upload of {key} was aborted by somebody else"),
         (status == 412, PreconditionFailedError, "the condition for {key} does not hold"),
         (status == 404 and writing, PreconditionFailedError, "{key} has no object to replace"),
@@ -224,6 +238,61 @@ class S3Backend:
         with contextlib.suppress(NotFoundError):
             self._call("delete_object", key)
 
+    def sign_get(self, key: str, *, seconds: int) -> SignedRequest | None:
+        """Return a request that reads the object or a range of it; None with a key that must not leave (`sse = "c"`)."""
+        check_key(key)
+        if self._reading:
+            return None
+        with self._translated(key):
+            return s3_signing.sign_get(self._client(), self._bucket, self._prefix + key, seconds)
+
+    def sign_put(self, key: str, *, size: int, sha256: bytes, seconds: int) -> SignedRequest | None:
+        """Return a request that creates the object in the bucket's own class; None with `sse = "c"`."""
+        check_key(key)
+        if self._reading:
+            return None
+        encryption = {name: value for name, value in self._writing.items() if name != "StorageClass"}
+        with self._translated(key):
+            return s3_signing.sign_put(
+                self._client(),
+                self._bucket,
+                self._prefix + key,
+                size=size,
+                sha256=sha256,
+                seconds=seconds,
+                encryption=encryption,
+            )
+
+    def copy(self, source: str, target: str, *, version: Version) -> None:
+        """Copy an object of up to 5 GB within the bucket if it still is of this version."""
+        check_key(source)
+        check_key(target)
+        with self._translated(source):
+            self._client().copy_object(
+                Bucket=self._bucket,
+                Key=self._prefix + target,
+                CopySource={"Bucket": self._bucket, "Key": self._prefix + source},
+                CopySourceIfMatch=f'"{version}"',
+                **self._writing,
+                **{f"CopySource{name}": value for name, value in self._reading.items()},
+            )
+
+    def tier(self, key: str) -> Tier:
+        """Return the class that an object is in."""
+        check_key(key)
+        return s3_tiers.tier_of(self._call("head_object", key, **self._reading))
+
+    def set_tier(self, key: str, name: str) -> None:
+        """Move an object to a class. Its bytes stay the same; its version may change."""
+        check_key(key)
+        path = self._prefix + key
+        s3_tiers.move(self._call, self._bucket, path, key, name, reading=self._reading, writing=self._writing)
+
+    def restore(self, key: str, *, days: int) -> None:
+        """Ask that an archived object can be read for so many days; asking twice is no error."""
+        check_key(key)
+        s3_tiers.restore(self._call, key, days, reading=self._reading)
+
     def close(self) -> None:
         """Close the connections."""
         with self._lock:
@@ -255,15 +324,26 @@ class S3Backend:
 
     def _fetch(self, key: str, **arguments: str) -> Any:
         check_key(key)
-        with self._translated(key):
-            try:
-                return self._client().get_object(
-                    Bucket=self._bucket, Key=self._prefix + key, **self._reading, **arguments
-                )
-            except ClientError as error:
-                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416:
-                    raise _BeyondEndError from error
-                raise
+        try:
+            with self._translated(key):
+                try:
+                    return self._client().get_object(
+                        Bucket=self._bucket, Key=self._prefix + key, **self._reading, **arguments
+                    )
+                except ClientError as error:
+                    if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416:
+                        raise _BeyondEndError from error
+                    raise
+        except ArchivedError as error:
+            if self._is_restoring(key):  # which the refusal does not tell
+                raise RestoringError(f"{key} is on its way out of an archive", key=key) from error
+            raise
+
+    def _is_restoring(self, key: str) -> bool:
+        try:
+            return self.tier(key).restoring
+        except BackendError:
+            return False
 
     def _blocks(self, key: str, answer: Any, skipped: int, length: int | None) -> Iterator[Buffer]:
         """Yield the body of an answer without its first `skipped` bytes, at most `length` of them."""

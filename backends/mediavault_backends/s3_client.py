@@ -151,6 +151,7 @@ def _client(session: Session, settings: S3Settings, region: str, endpoint: str |
         aws_access_key_id=settings.access_key or None,
         aws_secret_access_key=settings.secret_key or None,
         config=Config(
+            signature_version="s3v4",  # which binds headers in signed URLs; botocore's own choice for those is version 2
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=timeout,
             retries={"total_max_attempts": 1, "mode": "standard"},

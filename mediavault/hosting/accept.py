@@ -10,7 +10,7 @@ from mediavault.formats.pack import NONCE_BYTES, encode_footer, encode_pack_head
 from mediavault.hosting.refusal import RefusedError
 from mediavault.hosting.repository import HostedRepository
 from mediavault.hosting.uploads import new_upload
-from mediavault.model.ids import ObjectId
+from mediavault.model.ids import Link, ObjectId
 from mediavault.store.receive import PackReceiver
 from mediavault.wire import problems
 from mediavault_backends.api import Buffer
@@ -114,15 +114,26 @@ def check(repo: HostedRepository, receiver: PackReceiver) -> None:
 
 
 def check_closed(repo: HostedRepository, receiver: PackReceiver) -> None:
-    """Refuse metadata that leads to what is not there.
+    """Refuse metadata that leads to what is not there. What stands in quarantine is checked first, and is there then.
 
     Raises:
         RefusedError: it does.
     """
-    missing = receiver.missing_links(repo.frames, limit=1000)
+    missing = _missing_links(repo, receiver)
     if missing:
         raise RefusedError(
             problems.NOT_CLOSED,
             f"Objects that this pack links to are missing: {len(missing)} or more.",
             missing=[link.id for link in missing],
         )
+
+
+def _missing_links(repo: HostedRepository, receiver: PackReceiver) -> list[Link]:
+    """Return links that lead nowhere, not even to what can be had from quarantine."""
+    missing = receiver.missing_links(repo.frames, limit=1000)
+    while missing and repo.quarantine.is_used:
+        settled = repo.quarantine.settle_holding({link.id for link in missing})
+        before, missing = missing, receiver.missing_links(repo.frames, limit=1000)
+        if missing == before and not settled:  # asked again, for others may have settled it meanwhile
+            break
+    return missing

@@ -6,6 +6,7 @@ from typing import Final
 
 from mediavault.errors import FormatError, UnsupportedFormatError
 from mediavault.formats.config import RepositoryConfig, decode_config
+from mediavault.hosting.quarantine import Quarantine
 from mediavault.hosting.refusal import RefusedError
 from mediavault.store.frames import FrameStore
 from mediavault.store.index import ObjectIndex
@@ -28,6 +29,7 @@ class HostedRepository:
         frames: its objects.
         spool: a folder for uploads under way.
         adopts: whether the backend takes files of that folder as they are.
+        quarantine: packs that clients put straight into the store, until they are checked.
     """
 
     name: str
@@ -37,6 +39,7 @@ class HostedRepository:
     frames: FrameStore
     spool: Path
     adopts: bool
+    quarantine: Quarantine
 
     @property
     def plain(self) -> bool:
@@ -74,7 +77,8 @@ def host(name: str, backend: Backend, config_bytes: bytes, scratch: Path) -> Hos
     spool = backend.spool_folder if isinstance(backend, Spooling) else scratch
     spool.mkdir(parents=True, exist_ok=True)
     frames = FrameStore(backend, ObjectIndex(backend))
-    return HostedRepository(name, backend, config_bytes, config, frames, spool, adopts)
+    quarantine = Quarantine(backend, frames, plain=config.suite == 0)
+    return HostedRepository(name, backend, config_bytes, config, frames, spool, adopts, quarantine)
 
 
 def check_config(config_bytes: bytes) -> RepositoryConfig:

@@ -28,9 +28,10 @@ from mediavault.errors import (
 )
 from mediavault.formats.ref import decode_ref_value
 from mediavault.formats.slot import check_slot_name
-from mediavault.formats.wire import LocatedRow, etag_of, parse_etag
+from mediavault.formats.wire import Holdings, LocatedRow, etag_of, parse_etag
 from mediavault.hosting.accept import feed
 from mediavault.hosting.chunks import locate
+from mediavault.hosting.holdings import holdings
 from mediavault.hosting.late_index import LateIndex
 from mediavault.hosting.metadata import Wanted, assemble
 from mediavault.hosting.refs import list_refs, move_ref
@@ -44,8 +45,9 @@ from mediavault.store.keys import pack_key
 from mediavault.store.pack_table import PackTable, read_pack_table
 from mediavault.store.receive import PackReceiver
 from mediavault.wire import problems
-from mediavault.wire.client import NotClosedError, PackBody, RemoteRef
+from mediavault.wire.client import ARCHIVED_HINT, NotClosedError, RemoteRef
 from mediavault.wire.http import Traffic, UnreachableError
+from mediavault.wire.upload import Body, PackBody
 from mediavault_backends import errors as backend_errors
 from mediavault_backends.api import Backend, Buffer
 from mediavault_backends.meter import Meter, metered
@@ -98,7 +100,8 @@ class DirectRemote:
     @property
     def traffic(self) -> Traffic:
         """What went to and came from the store so far."""
-        return Traffic(*self._meter.count)
+        count = self._meter.count
+        return Traffic(count.calls, count.put, count.read, count.writes, count.lists, count.reads)
 
     def close(self) -> None:
         """Index what a push that broke off had stored; what cannot be indexed now is when the next one begins."""
@@ -191,7 +194,7 @@ class DirectRemote:
         with self._explained():
             return list(read_log(self._repository().backend, name))
 
-    def put_ref(self, value_bytes: bytes, expected: str | None, *, force: bool = False) -> None:
+    def put_ref(self, value_bytes: bytes, expected: str | None, *, force: bool = False, adopt: bool = False) -> None:
         """Move a ref if its ETag still is `expected`; None: if there is no such ref."""
         name = decode_ref_value(value_bytes).name
         former = None if expected is None else parse_etag(expected)
@@ -199,10 +202,15 @@ class DirectRemote:
             self._before_writing()
             repo = self._whole()
             try:
-                move_ref(repo, name, value_bytes, former, forced=force)
+                move_ref(repo, name, value_bytes, former, forced=force, adopted=adopt)
             except backend_errors.OutcomeUnknownError:
                 # Its being there already is success.
-                move_ref(repo, name, value_bytes, former, forced=force)
+                move_ref(repo, name, value_bytes, former, forced=force, adopted=adopt)
+
+    def holdings(self) -> Holdings:
+        """Return how much is stored there."""
+        with self._explained():
+            return holdings(self._repository())
 
     def missing(self, ids: Iterable[ObjectId]) -> list[ObjectId]:
         """Return those of `ids` that the store lacks, in their order."""
@@ -213,6 +221,10 @@ class DirectRemote:
         """Return where objects stand; those that the store lacks are left out."""
         with self._explained():
             return locate(self._whole(), list(ids))
+
+    def ahead(self, packs: Iterable[Body]) -> Iterator[Body]:
+        """Yield the packs: there is nothing to ask."""
+        return iter(packs)
 
     def put_pack(self, pack: PackBody) -> bool:
         """Write a pack aside, check it as a server would, and publish it. Returns whether it is new."""
@@ -365,4 +377,6 @@ def _failure(error: backend_errors.BackendError, url: str) -> MediaVaultError:
         )
     if isinstance(error, backend_errors.PreconditionFailedError):
         return RefMovedError(f"{url} was changed by someone else meanwhile.", hint="Run the command again.")
-    return RemoteError(f"{url} cannot be used: {error}.", untouched="Nothing was changed.")
+    archived = isinstance(error, backend_errors.ArchivedError)
+    said = f"{url}: {error}." if archived else f"{url} cannot be used: {error}."
+    return RemoteError(said, untouched="Nothing was changed.", hint=ARCHIVED_HINT if archived else "")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Final, NoReturn, Protocol, TypeVar
+from typing import Final, NoReturn, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -28,7 +28,9 @@ from mediavault.errors import (
 from mediavault.formats.ref import decode_ref_value, value_hash
 from mediavault.formats.slot import check_slot_name
 from mediavault.formats.wire import (
+    SIGNED_ROWS,
     Capabilities,
+    Holdings,
     LocatedRow,
     LogList,
     PackRequest,
@@ -38,6 +40,7 @@ from mediavault.formats.wire import (
     decode_ids,
     decode_json,
     decode_located,
+    decode_signed_rows,
     encode_ids,
     encode_json,
     etag_of,
@@ -46,7 +49,8 @@ from mediavault.model.ids import ObjectId
 from mediavault.store.pack_table import PackTable, parse_pack
 from mediavault.wire import problems
 from mediavault.wire.http import RETRIED, Answer, Patience, Traffic, UnreachableError, Wire, retry_after
-from mediavault_backends.api import Buffer
+from mediavault.wire.straight import ExpiredError, Straight
+from mediavault.wire.upload import PackBody, Upload
 
 MIN_MAX_PACK: Final = 1 << 20
 IDS_PER_CALL: Final = 65_536
@@ -54,10 +58,14 @@ TAIL: Final = 512 << 10
 """Bytes of a pack's end that are asked for when its table is wanted."""
 _TAIL_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+ARCHIVED_HINT: Final = (
+    "Whoever runs the storage has to restore it, which takes hours. Then run the command again: it continues."
+)
 _JSON: Final = {"Content-Type": "application/json"}
 _BINARY: Final = {"Content-Type": "application/octet-stream"}
 
 Message = TypeVar("Message", bound=msgspec.Struct)
+Body = TypeVar("Body", bound=PackBody)
 
 
 class NotClosedError(MediaVaultError):
@@ -68,21 +76,6 @@ class NotClosedError(MediaVaultError):
             message, untouched="No ref was moved.", hint="Run the command again: it sends what is missing."
         )
         self.missing = missing
-
-
-class PackBody(Protocol):
-    """A pack to send."""
-
-    @property
-    def id(self) -> ObjectId:
-        """The pack's name."""
-
-    @property
-    def size(self) -> int:
-        """Its length in bytes."""
-
-    def blocks(self) -> Iterator[Buffer]:
-        """Yield its bytes, from the start at every call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +93,28 @@ class HttpRemote:
         url: `http(s)://host[:port]/team/project`, or the server's root where it has a default repository.
         api_key: sent as a bearer token; empty sends none.
         patience: how long to wait, how often to repeat.
+        direct: let packs go straight to and from the store behind the server, where it offers that.
 
     Raises:
         UsageError: the URL is none of this form.
     """
 
-    def __init__(self, url: str, *, api_key: str = "", patience: Patience | None = None) -> None:
+    def __init__(self, url: str, *, api_key: str = "", patience: Patience | None = None, direct: bool = True) -> None:
         origin, self._base = split_url(url)
         self.url = origin + self._base
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._wire = Wire(origin, headers, patience or Patience())
+        patience = patience or Patience()
+        self._wire = Wire(origin, headers, patience)
+        self._direct = direct
+        self.straight = Straight(patience, secure=origin.startswith("https:"))
+        self._upload = Upload(self._ask_json, self.straight, self._send_pack, patience)
         self._capabilities = Capabilities(1, 256 << 20, IDS_PER_CALL)
 
     @property
     def traffic(self) -> Traffic:
-        """What was sent and received so far."""
-        return self._wire.traffic
+        """What was sent and received so far, to and from the store as well; `straight` has that alone."""
+        own, straight = self._wire.traffic, self.straight.traffic
+        return Traffic(own.requests + straight.requests, own.sent + straight.sent, own.received + straight.received)
 
     @property
     def max_pack(self) -> int:
@@ -124,10 +123,12 @@ class HttpRemote:
 
     def close(self) -> None:
         """Close all connections."""
+        self.straight.close()
         self._wire.close()
 
     def abort(self) -> None:
         """Break off every transfer that is under way, in whatever thread."""
+        self.straight.abort()
         self._wire.abort()
 
     def config(self) -> bytes | None:
@@ -186,6 +187,10 @@ class HttpRemote:
         condition = {"If-Match": etag_of(blake3(expected).digest())}
         self._ask("DELETE", "/keys/" + quote(name, safe=""), None, condition, accept=(404,))
 
+    def holdings(self) -> Holdings:
+        """Return how much is stored there."""
+        return self._json(self._ask("GET", "/stats"), Holdings)
+
     def refs(self) -> dict[str, RemoteRef]:
         """Return every ref by name, deleted ones (nil) too.
 
@@ -216,7 +221,7 @@ class HttpRemote:
         rows = self._json(self._ask("GET", f"/logs/{_ref_path(name)}"), LogList).values
         return [self._base64(row) for row in rows]
 
-    def put_ref(self, value_bytes: bytes, expected: str | None, *, force: bool = False) -> None:
+    def put_ref(self, value_bytes: bytes, expected: str | None, *, force: bool = False, adopt: bool = False) -> None:
         """Move a ref to a value that a key holder made; None expects that there is no such ref yet.
 
         After a lost answer the ref is read, so a move that landed is never reported as somebody else's.
@@ -226,10 +231,13 @@ class HttpRemote:
             DivergedError: not a fast-forward, and not forced.
             NotClosedError: the target is not there whole.
         """
+        self._upload.settle()
         name = decode_ref_value(value_bytes).name
         headers = {"If-None-Match": "*"} if expected is None else {"If-Match": expected}
         if force:
             headers["X-Mediagit-Force"] = "true"
+        if adopt:
+            headers["X-Mediagit-Adopt"] = "true"
         try:
             self._ask("PUT", f"/refs/{_ref_path(name)}", value_bytes, {**_BINARY, **headers})
         except RefMovedError:
@@ -238,11 +246,12 @@ class HttpRemote:
                 raise
 
     def missing(self, ids: Iterable[ObjectId]) -> list[ObjectId]:
-        """Return those of `ids` that the remote lacks, in their order."""
+        """Return those of `ids` that the remote lacks, in their order. What is being checked of this upload is there."""
         wanted = list(ids)
         found: list[ObjectId] = []
+        headers = {**_BINARY, **self._upload.headers}
         for batch in self._batches(wanted):
-            lacking = decode_ids(self._ask("POST", "/chunks/check", encode_ids(batch), _BINARY).body)
+            lacking = decode_ids(self._ask("POST", "/chunks/check", encode_ids(batch), headers).body)
             asked = set(batch)
             if any(object_id not in asked for object_id in lacking):
                 raise IntegrityError(f"The server {self._wire.origin} misses objects that it was not asked for.")
@@ -252,9 +261,20 @@ class HttpRemote:
     def locate(self, ids: Iterable[ObjectId]) -> list[LocatedRow]:
         """Return where objects stand; those that the remote lacks are left out."""
         rows: list[LocatedRow] = []
+        headers = {**_BINARY, "Accept": SIGNED_ROWS} if self._goes_straight else _BINARY
         for batch in self._batches(list(ids)):
-            rows += decode_located(self._ask("POST", "/chunks/locate", encode_ids(batch), _BINARY).body)
+            answer = self._ask("POST", "/chunks/locate", encode_ids(batch), headers)
+            if answer.headers.get("Content-Type") == SIGNED_ROWS:
+                found = decode_signed_rows(answer.body)
+                self.straight.remember(found)
+                rows += found.rows
+            else:
+                rows += decode_located(answer.body)
         return rows
+
+    def ahead(self, packs: Iterable[Body]) -> Iterator[Body]:
+        """Yield packs of chunks that are to be sent now, after asking where to: for some of them at a time."""
+        return self._upload.ahead(packs) if self._goes_straight else iter(packs)
 
     def put_pack(self, pack: PackBody) -> bool:
         """Send a pack, once: a pack whose fate is unknown goes under a fresh name, and that is the caller's decision.
@@ -267,6 +287,12 @@ class HttpRemote:
             NotClosedError: a metadata pack links to what is not there.
             IntegrityError: the server found the pack to be damaged.
         """
+        if self._upload.put(pack):
+            return True
+        self._upload.settle()
+        return self._send_pack(pack)
+
+    def _send_pack(self, pack: PackBody) -> bool:
         answer = self._wire.send("PUT", f"{self._base}/packs/{pack.id.hex()}", pack.blocks(), pack.size, {})
         if answer.status not in {200, 201}:
             self._refuse(answer)
@@ -284,7 +310,7 @@ class HttpRemote:
             before = done
             lost: UnreachableError | None = None
             try:
-                with closing(self._range(pack, start + done, length - done)) as blocks:
+                with closing(self._blocks(pack, start + done, length - done)) as blocks:
                     for block in blocks:
                         done += len(block)
                         yield block
@@ -364,6 +390,44 @@ class HttpRemote:
             self._refuse(answer)
         return answer
 
+    @property
+    def _goes_straight(self) -> bool:
+        return self._direct and self._capabilities.direct and self.straight.usable
+
+    def _blocks(self, pack: ObjectId, start: int, length: int) -> Generator[bytes]:
+        """Yield a range of a pack: from the store as far as that goes, the rest from the server."""
+        done = 0
+        with closing(self._stored(pack, start, length)) as blocks:
+            for block in blocks:
+                done += len(block)
+                yield block
+        if done < length:
+            with closing(self._range(pack, start + done, length - done)) as blocks:
+                yield from blocks
+
+    def _stored(self, pack: ObjectId, start: int, length: int) -> Generator[bytes]:
+        """Yield a range of a pack from the store, or nothing; a URL that has expired is asked for again, once."""
+        for _ in range(2):
+            url = self._url_of(pack) if self._goes_straight else None
+            if url is None:
+                return
+            try:
+                with closing(self.straight.read(url, start, length)) as blocks:
+                    yield from blocks
+            except ExpiredError:
+                self.straight.forget(pack)
+            else:
+                return
+        self.straight.give_up()
+
+    def _url_of(self, pack: ObjectId) -> str | None:
+        """Return a URL of a pack that was located, perhaps by locating it again."""
+        url, sample = self.straight.url_of(pack), self.straight.sample_of(pack)
+        if url is None and sample is not None:
+            self.locate([sample])
+            url = self.straight.url_of(pack)
+        return url
+
     def _range(self, pack: ObjectId, start: int, length: int) -> Generator[bytes]:
         wanted = {"Range": f"bytes={start}-{start + length - 1}"}
         with self._wire.stream("GET", f"{self._base}/packs/{pack.hex()}", None, wanted) as (response, blocks):
@@ -386,6 +450,9 @@ class HttpRemote:
         size = min(IDS_PER_CALL, self._capabilities.max_ids)
         return (ids[at : at + size] for at in range(0, len(ids), size))
 
+    def _ask_json(self, path: str, message: msgspec.Struct, answer: type[Message]) -> Message:
+        return self._json(self._ask("POST", path, encode_json(message), _JSON), answer)
+
     def _json(self, answer: Answer, message: type[Message]) -> Message:
         try:
             return decode_json(answer.body, message)
@@ -406,6 +473,7 @@ class HttpRemote:
                 int(headers["X-Mediagit-Protocol"]),
                 int(headers["X-Mediagit-Max-Pack"]),
                 int(headers["X-Mediagit-Max-Ids"]),
+                headers.get("X-Mediagit-Direct") == "true",
             )
         except (KeyError, ValueError):
             raise RemoteError(f"{self.url} is not a MediaVault server.", hint="Check the address.") from None
@@ -478,6 +546,7 @@ _UNTOUCHED: Final[Mapping[problems.ProblemType | None, tuple[type[MediaVaultErro
     problems.PRECONDITION: (RefMovedError, "Fetch, look at what changed, and push again."),
     problems.SLOT_TAKEN: (RefMovedError, "Choose another name."),
     problems.NOT_FAST_FORWARD: (DivergedError, "Run `mediagit pull`, then push again."),
+    problems.ARCHIVED: (RemoteError, ARCHIVED_HINT),
     problems.NOT_FOUND: (NotFoundError, ""),
     problems.NO_REPOSITORY: (NotFoundError, "Check the address; the first push makes a project."),
     problems.MISMATCH: (IntegrityError, "Run `mediagit verify`, then push again."),

@@ -290,8 +290,8 @@ def _message(data: bytes) -> None:
 
 
 def _lists(data: bytes) -> None:
-    """The first byte chooses: ids, located rows, an ETag, an id in hex."""
-    kind, rest = data[0] % 4 if data else 0, data[1:]
+    """The first byte chooses: ids, located rows, an ETag, an id in hex, located rows with URLs."""
+    kind, rest = data[0] % 5 if data else 0, data[1:]
     if kind == 0:
         assert wire.encode_ids(wire.decode_ids(rest)) == rest
     elif kind == 1:
@@ -299,6 +299,8 @@ def _lists(data: bytes) -> None:
     elif kind == 2:
         text = rest.decode("latin-1")
         assert wire.etag_of(wire.parse_etag(text)) == text
+    elif kind == 4:
+        assert wire.encode_signed_rows(wire.decode_signed_rows(rest)) == rest
     else:
         text = rest.decode("latin-1")
         assert parse_id(text).hex() == text

@@ -20,6 +20,12 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Serve = Callable[..., str]
 
 
+@pytest.fixture(autouse=True)
+def through_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send media through the server; straight to the store they go in test_straight.py."""
+    monkeypatch.setenv("MEDIAGIT_DIRECT", "off")
+
+
 @pytest.fixture
 def serve_bucket() -> Iterator[Serve]:
     """Start `mediagit-server` with settings from the environment alone; returns its address."""
