@@ -49,6 +49,8 @@ class RequestRefusedError(RefusedError):
 
 
 RETRY_SOON: Final = {"Retry-After": "1"}
+RETRY_LATER: Final = {"Retry-After": "3600"}
+"""For what a store brings back from an archive class: it takes hours."""
 
 _BACKEND_ERRORS: Final[tuple[tuple[type[Exception], ProblemType, Mapping[str, str]], ...]] = (
     (backend_errors.StorageFullError, problems.STORAGE_FULL, {}),
@@ -56,6 +58,8 @@ _BACKEND_ERRORS: Final[tuple[tuple[type[Exception], ProblemType, Mapping[str, st
     (backend_errors.OutcomeUnknownError, problems.UNAVAILABLE, RETRY_SOON),
     (backend_errors.PreconditionFailedError, problems.PRECONDITION, {}),
     (backend_errors.NotFoundError, problems.NOT_FOUND, {}),
+    (backend_errors.RestoringError, problems.ARCHIVED, RETRY_LATER),
+    (backend_errors.ArchivedError, problems.ARCHIVED, {}),
     (backend_errors.AccessDeniedError, problems.INTERNAL, {}),
     (backend_errors.BackendSetupError, problems.INTERNAL, {}),
     (backend_errors.BackendError, problems.INTERNAL, {}),
@@ -76,9 +80,21 @@ def problem_for(error: Exception) -> RefusedError:
         return RequestRefusedError(kind, headers=error.headers)
     for expected, kind, headers in _BACKEND_ERRORS:
         if isinstance(error, expected):
-            shown = error.message if isinstance(error, MediaVaultError) else ""
-            return RequestRefusedError(kind, shown, headers=headers)
+            return RequestRefusedError(kind, _shown(error), headers=headers)
     return RequestRefusedError(problems.INTERNAL)
+
+
+def _shown(error: Exception) -> str:
+    """Return what a client is told of an error; what a store says is the operator's business."""
+    match error:
+        case MediaVaultError():
+            return error.message
+        case backend_errors.RestoringError():
+            return f"{error.key} is on its way out of an archive class, which takes hours"
+        case backend_errors.ArchivedError():
+            return f"{error.key} is in an archive class; an operator runs `mediagit-server storage restore`"
+        case _:
+            return ""
 
 
 def problem_response(refusal: RefusedError) -> Response:

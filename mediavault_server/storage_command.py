@@ -1,4 +1,4 @@
-"""`mediagit-server storage`: copies and checks whole stores. Parses, opens what addresses name, maps errors to exit codes."""
+"""`mediagit-server storage`: copies, checks, tiers and mends whole stores. Parses, opens what addresses name, maps errors to exit codes."""
 
 import argparse
 import contextlib
@@ -10,17 +10,19 @@ from typing import Final, Protocol
 import msgspec
 
 from mediavault import errors
-from mediavault.config import Settings, load_settings, parse_size, user_folder
+from mediavault.config import Settings, Storage, load_settings, parse_size, user_folder
 from mediavault.errors import ConfigError, MediaVaultError, UsageError
 from mediavault.hosting.checking import Checked, compare_stores, verify_store
 from mediavault.hosting.copying import copy_store
-from mediavault.hosting.throttle import Throttle
 from mediavault_backends import errors as backend_errors
 from mediavault_backends.api import Backend, Replicating
 from mediavault_backends.keys import SERVER_MARK
 from mediavault_backends.memory import MemoryBackend
+from mediavault_backends.throttle import Throttle
 from mediavault_backends.urls import table_of
+from mediavault_server import storage_heal, storage_tier
 from mediavault_server.settings import storage_table
+from mediavault_server.storage_price import Pricer, pricer_of
 from mediavault_server.storage_report import progress_for, show_check, show_copy, show_error
 
 INTERRUPTED: Final = 130
@@ -31,7 +33,15 @@ _CONFIG: Final = "config"
 _CODES: Final[tuple[tuple[tuple[type[Exception], ...], int], ...]] = (
     ((errors.UsageError, errors.ConfigError, backend_errors.BackendSetupError), 2),
     ((errors.NeedsDecisionError, backend_errors.PreconditionFailedError), 3),
-    ((errors.RemoteError, backend_errors.TransientError, backend_errors.OutcomeUnknownError), 4),
+    (
+        (
+            errors.RemoteError,
+            backend_errors.TransientError,
+            backend_errors.OutcomeUnknownError,
+            backend_errors.ArchivedError,
+        ),
+        4,
+    ),
     ((errors.IntegrityError, backend_errors.NotFoundError), DAMAGED),
     ((errors.NotAllowedError, backend_errors.AccessDeniedError), 6),
 )
@@ -41,6 +51,11 @@ _WORDS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
         backend_errors.BackendSetupError,
         "The storage cannot be used",
         "See docs/backends.md for its settings.",
+    ),
+    (
+        backend_errors.ArchivedError,
+        "Something is in an archive class",
+        "Run `mediagit-server storage restore --all --wait`, then the command again.",
     ),
     (backend_errors.AccessDeniedError, "The store refuses access", "Check the credentials and their rights."),
     (backend_errors.StorageFullError, "No space is left in the store", "Make room, then run the command again."),
@@ -56,11 +71,15 @@ A store is file:///FOLDER, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKE
 server's configuration; `config:FILE` is that of another file. How to reach a bucket (endpoint, region, credentials) is
 taken from [storage.s3], [storage.azure], [storage.gcs] and the environment. See docs/backends.md.
 """
+_CONFIGURED: Final = "The store is the [storage] of the server's configuration. See docs/operations/tiers.md.\n"
 _EXAMPLES: Final = {
     "copy": "  mediagit-server storage copy config s3://studio-media/vault\n"
     "  mediagit-server storage copy --dry-run file:///srv/media config:/etc/mediagit/new.toml\n",
     "verify": "  mediagit-server storage verify config\n"
     "  mediagit-server storage verify file:///srv/media --against s3://studio-media/vault\n",
+    "tier": "  mediagit-server storage tier --dry-run\n  mediagit-server storage tier --project studio/film\n",
+    "restore": "  mediagit-server storage restore --project studio/film --ref old-cut --wait\n",
+    "heal": "  mediagit-server storage heal --dry-run\n  mediagit-server storage heal\n",
 }
 
 
@@ -85,7 +104,7 @@ def run(
     options = _parser().parse_args(words)
     try:
         with contextlib.closing(_Stores(environ, options.config, opener, make_ready)) as stores:
-            return _copy(options, stores) if options.verb == "copy" else _verify(options, stores)
+            return _RUN[options.verb](options, stores)
     except (MediaVaultError, backend_errors.BackendError, OSError) as error:
         code = exit_code(error)
         show_error(_explained(error), code, as_json=options.json)
@@ -103,7 +122,8 @@ def exit_code(error: BaseException) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="mediagit-server storage", description="Copies and checks everything that a store holds, without any key."
+        prog="mediagit-server storage",
+        description="Copies, checks, tiers and mends what a store holds, without any key.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     copy = _verb(
@@ -126,6 +146,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("store", metavar="STORE", help="the store to check")
     verify.add_argument("--against", metavar="OTHER", help="a copy of it, to compare with")
+    tier = _verb(verbs, "tier", "move packs that nothing needs to a cheaper class", storage_tier.DESCRIPTIONS["tier"])
+    storage_tier.add_options("tier", tier)
+    restore = _verb(verbs, "restore", "bring packs back from an archive class", storage_tier.DESCRIPTIONS["restore"])
+    storage_tier.add_options("restore", restore)
+    heal = _verb(verbs, "heal", "mend what one of two stores lacks or has damaged", storage_heal.DESCRIPTION)
+    heal.add_argument("--dry-run", action="store_true", help="show what would be mended, and mend nothing")
     return parser
 
 
@@ -135,7 +161,7 @@ def _verb(
     parser = verbs.add_parser(
         name,
         help=short,
-        description=f"{description}\n\n{_ADDRESSES}",
+        description=f"{description}\n\n{_ADDRESSES if name in {'copy', 'verify'} else _CONFIGURED}",
         epilog=f"examples:\n{_EXAMPLES[name]}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -166,7 +192,8 @@ def _copy(options: argparse.Namespace, stores: "_Stores") -> int:
         throttle=Throttle(options.bandwidth) if options.bandwidth else None,
         dry_run=options.dry_run,
     )
-    fine = show_copy(reports, options.source, options.destination, dry_run=options.dry_run, as_json=options.json)
+    pricer = stores.pricer(options.source, options.destination) if options.dry_run else None
+    fine = show_copy(reports, options.source, options.destination, pricer=pricer, as_json=options.json)
     return 0 if fine else DAMAGED
 
 
@@ -180,6 +207,27 @@ def _verify(options: argparse.Namespace, stores: "_Stores") -> int:
     if any(finding.what in {"damaged", "different"} for finding in findings):
         return DAMAGED
     return DIFFERENT if findings else 0
+
+
+def _tier(options: argparse.Namespace, stores: "_Stores") -> int:
+    return storage_tier.tier(options, stores.open(_CONFIG), stores.configured())
+
+
+def _restore(options: argparse.Namespace, stores: "_Stores") -> int:
+    return storage_tier.restore(options, stores.open(_CONFIG), stores.configured())
+
+
+def _heal(options: argparse.Namespace, stores: "_Stores") -> int:
+    return storage_heal.heal(options, stores.open(_CONFIG))
+
+
+_RUN: Final[Mapping[str, Callable[[argparse.Namespace, "_Stores"], int]]] = {
+    "copy": _copy,
+    "verify": _verify,
+    "tier": _tier,
+    "restore": _restore,
+    "heal": _heal,
+}
 
 
 class _Stores:
@@ -206,6 +254,18 @@ class _Stores:
             ConfigError, BackendSetupError: it is none, or cannot be used.
         """
         return self._open(self.table(address), create=False)
+
+    def configured(self) -> Storage:
+        """Return the `[storage]` of the server's configuration.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        return self._settings(self._config).storage
+
+    def pricer(self, source: str, destination: str) -> Pricer:
+        """Return what tells the costs of a copy."""
+        return pricer_of(self.table(source), self.table(destination), self._settings(self._config).prices)
 
     def close(self) -> None:
         """Let go of the stores."""

@@ -4,6 +4,8 @@ BackendError
 ├── NotFoundError            the key has no object
 ├── PreconditionFailedError  the caller's belief about the key was wrong; nothing changed
 ├── AccessDeniedError        the store refuses these credentials
+├── ArchivedError            the object has to be restored before it can be read
+│   └── RestoringError           it was asked for; ready in hours
 ├── StorageFullError         no space or quota left; nothing changed
 ├── TransientError           nothing changed; the same call may succeed later
 ├── OutcomeUnknownError      the write may have landed: read before deciding
@@ -36,6 +38,14 @@ class PreconditionFailedError(BackendError):
 
 class AccessDeniedError(BackendError):
     """The store refuses these credentials."""
+
+
+class ArchivedError(BackendError):
+    """The object is in an archive class: it has to be restored before it can be read."""
+
+
+class RestoringError(ArchivedError):
+    """The object is being brought back from an archive class, which takes hours."""
 
 
 class StorageFullError(BackendError):

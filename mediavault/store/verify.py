@@ -68,6 +68,19 @@ def scrub(
         yield Damage(f"The pack is missing; {rows} objects stood in it.", pack=pack)
 
 
+def pack_fault(backend: Backend, pack: ObjectId) -> str:
+    """Return what is wrong with a pack, read whole: its table, its name, or a frame; empty when all is right.
+
+    Raises:
+        NotFoundError: of the backend: it is gone.
+    """
+    try:
+        table = read_pack_table(backend, pack)
+    except _UNREADABLE as error:
+        return error.message
+    return next((found for _, found in _read(backend, table) if isinstance(found, str)), "")
+
+
 def _scrub_pack(
     backend: Backend,
     index: ObjectIndex,

@@ -36,6 +36,7 @@ OTHER_REPOSITORY: Final = ProblemType("other-repository", 409, "Another reposito
 SLOT_TAKEN: Final = ProblemType("slot-taken", 409, "Another key slot has this name")
 NOT_CLOSED: Final = ProblemType("not-closed", 409, "Objects that this links to are missing")
 NOT_FAST_FORWARD: Final = ProblemType("not-fast-forward", 409, "The update is not a fast-forward")
+ARCHIVED: Final = ProblemType("archived", 409, "It is archived, and has to be restored before it can be read")
 PRECONDITION: Final = ProblemType("precondition-failed", 412, "Someone else changed it first")
 TOO_LARGE: Final = ProblemType("too-large", 413, "The body is larger than allowed")
 BAD_RANGE: Final = ProblemType("bad-range", 416, "The range cannot be served")
@@ -60,6 +61,7 @@ ALL: Final[tuple[ProblemType, ...]] = (
     SLOT_TAKEN,
     NOT_CLOSED,
     NOT_FAST_FORWARD,
+    ARCHIVED,
     PRECONDITION,
     TOO_LARGE,
     BAD_RANGE,

@@ -11,6 +11,7 @@ import pytest
 from mediavault_backends.api import Absent, Backend, Condition, FileSource, Matches, Version
 from mediavault_backends.errors import (
     AccessDeniedError,
+    ArchivedError,
     BackendError,
     BackendSetupError,
     NotFoundError,
@@ -90,7 +91,7 @@ READING = [
     (401, "Unauthorized", AccessDeniedError),
     (403, "AccessDenied", AccessDeniedError),
     (403, "InvalidAccessKeyId", AccessDeniedError),
-    (403, "InvalidObjectState", BackendSetupError),
+    (403, "InvalidObjectState", ArchivedError),
     (403, "RequestTimeTooSkewed", AccessDeniedError),
     (403, "SignatureDoesNotMatch", AccessDeniedError),
     (404, "NoSuchBucket", BackendSetupError),

@@ -10,10 +10,12 @@ from mediavault_backends.api import Absent, Backend
 from mediavault_backends.azure import AzureBackend
 from mediavault_backends.errors import (
     AccessDeniedError,
+    ArchivedError,
     BackendError,
     BackendSetupError,
     OutcomeUnknownError,
     PreconditionFailedError,
+    RestoringError,
     StorageFullError,
     TransientError,
 )
@@ -93,7 +95,8 @@ class TestAzureFaults(FaultClauses):
             (409, "ContainerBeingDeleted", BackendSetupError),
             (403, "AuthorizationPermissionMismatch", AccessDeniedError),
             (409, "BlobImmutableDueToPolicy", AccessDeniedError),
-            (409, "BlobArchived", BackendSetupError),
+            (409, "BlobArchived", ArchivedError),
+            (409, "BlobBeingRehydrated", RestoringError),
             (507, "InsufficientStorage", StorageFullError),
             (502, "", OutcomeUnknownError),
             (400, "InvalidUri", BackendSetupError),

@@ -13,7 +13,13 @@ from azure.storage.blob import ContainerClient
 
 from mediavault_backends.api import Absent
 from mediavault_backends.azure import AzureBackend
-from mediavault_backends.errors import AccessDeniedError, BackendSetupError, NotFoundError, TransientError
+from mediavault_backends.errors import (
+    AccessDeniedError,
+    ArchivedError,
+    BackendSetupError,
+    NotFoundError,
+    TransientError,
+)
 from mediavault_backends.settings import AzureSettings
 from tests.services import azurite
 from tests.services.azurite import Azurite
@@ -132,7 +138,7 @@ def test_archive_is_for_packs(settings: AzureSettings, container: ContainerClien
     assert archived == {"packs/ab/x", "team/packs/ab/x"}
     assert len(tiers) == 4
     assert backend.stat("packs/ab/x").size == 2 * MIB
-    with pytest.raises(BackendSetupError, match="archived; move it to Hot or Cool"):
+    with pytest.raises(ArchivedError, match="archived and has to be restored"):
         backend.read("packs/ab/x", 0, 1)
     assert backend.read("refs/main", 0, 1) == b"\0"
 

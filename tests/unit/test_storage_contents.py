@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from mediavault.formats.config import RepositoryConfig, encode_config
 from mediavault.hosting.checking import first_difference
 from mediavault.hosting.contents import ATTEMPTS, Place, find_repositories, paired, resumed
-from mediavault.hosting.throttle import Throttle
 from mediavault_backends.api import Absent, Buffer
 from mediavault_backends.errors import NotFoundError, TransientError
 from mediavault_backends.memory import MemoryBackend
+from mediavault_backends.throttle import Throttle
 
 
 def store_of(*keys: str) -> MemoryBackend:
