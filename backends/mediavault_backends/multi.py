@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from mediavault_backends import fsio
 from mediavault_backends.api import (
@@ -30,6 +30,7 @@ from mediavault_backends.api import (
 )
 from mediavault_backends.errors import (
     AccessDeniedError,
+    ArchivedError,
     BackendError,
     BackendSetupError,
     NotFoundError,
@@ -40,6 +41,7 @@ from mediavault_backends.errors import (
 from mediavault_backends.keys import SERVER_MARK, check_key, check_prefix
 from mediavault_backends.multi_copy import (
     Seen,
+    StoredObject,
     is_immutable,
     is_index,
     level,
@@ -64,10 +66,15 @@ FILL_AGAIN: Final = 3600.0
 """Seconds after which a secondary that was no copy is looked at again."""
 _PATIENCE: Final = 60.0
 """Seconds that a call waits for another one that copies the same key."""
+_TRIES: Final = 3
+"""How often `mend` looks at a key of which the transfer breaks off."""
 _REFUSALS: Final = 3
 """Keys that a store may refuse before a round ends."""
 _FIRST: Final = "1-"
 _SECOND: Final = "2-"
+_UNDECIDED: Final = (
+    "Both seem whole, and neither is known to have come in the place of the other: delete the wrong one."
+)
 _FAILURES: Final = (TransientError, OutcomeUnknownError, AccessDeniedError)
 """What makes a reader ask the secondary."""
 
@@ -90,6 +97,37 @@ class HealReport:
 
     healed: Healed
     differing: tuple[str, ...]
+
+
+class Difference(NamedTuple):
+    """A key in which the stores differ.
+
+    Attributes:
+        key: which.
+        what: "missing" or "damaged" at `store`; "different": as far as can be told whole in both; "archived": cannot be
+            compared before it is restored at `store`; "waiting": the journal has it, and it is copied from there.
+        store: the name of the store that is wrong.
+        size: bytes of what is right; 0 where nothing is.
+        mended: whether both stores hold the same now.
+        reason: why it is not, in words.
+    """
+
+    key: str
+    what: Literal["missing", "damaged", "different", "archived", "waiting"]
+    store: str
+    size: int = 0
+    mended: bool = False
+    reason: str = ""
+
+
+class Judge(Protocol):
+    """Knows what objects have to be."""
+
+    def fault(self, key: str, store: Backend) -> str:
+        """Return what is wrong with an object, as far as can be told; empty: nothing."""
+
+    def follows(self, key: str, store: Backend, former: Backend) -> bool:
+        """Tell whether the object of one store is what came, by a move that is proved, in the place of that of another one."""
 
 
 def multi(primary: Backend, secondary: Backend, journal: Journal, *, mode: Mode, read: Read) -> "MultiBackend":
@@ -146,11 +184,14 @@ class MultiBackend:
         """Store `body` whole or not at all, if `when` holds at that instant.
 
         With `mirror`, nothing changes while the secondary is away; where it goes away in the middle, OutcomeUnknownError says
-        that the primary has it and the secondary does not yet.
+        that the primary has it and the secondary does not yet. What can change, such as a ref, is put only when nothing that
+        calls before it left so is left: what it leads to is in both stores.
         """
         check_key(key)
         self._check_primary(key)
         condition = self._at_primary(key, when)
+        if self._mirror and not names_content(key):
+            self._finish_former(key)
         seen = Seen(stat_of(self._secondary(), key)) if self._mirror else None
         intent = self._journal.begin(key, "put")
         try:
@@ -203,6 +244,8 @@ class MultiBackend:
 
     def get(self, key: str) -> Blob:
         """Return a whole object."""
+        if self._mirror and not names_content(key):
+            self._finish_before_reading(key)
         blob, store = self._ask(key, lambda store: store.get(key))
         return Blob(blob.data, Version(store + blob.version))
 
@@ -351,6 +394,100 @@ class MultiBackend:
             progress(Healed(compared, copied, restored, size))
         return HealReport(Healed(compared, copied, restored, size), tuple(differing))
 
+    def mend(
+        self, judge: Judge, *, dry_run: bool = False, progress: Callable[[int], object] = lambda _: None
+    ) -> Iterator[Difference]:
+        """Compare both stores byte by byte, and give each what it lacks or has damaged from the other; yield what differed.
+
+        Nothing is copied that is damaged. Of two that seem whole and differ, the secondary's is replaced where the primary's
+        is proved to follow it; else both are left, for one of them may be damaged in a way that cannot be told.
+
+        Args:
+            judge: tells whether an object is what it has to be.
+            dry_run: change nothing.
+            progress: told the bytes of each key when it was compared.
+
+        Raises:
+            BackendError: a store failed; to be called again.
+        """
+        for here, there in merged(self.primary.scan(), self._secondary().scan()):
+            found = here or there
+            assert found is not None
+            if found.key.startswith(f"{PROBE}/"):
+                continue
+            for left in reversed(range(_TRIES)):
+                try:
+                    differs = self._looked_at(here, there, judge, dry_run=dry_run)
+                except TransientError:  # a transfer that broke off, say
+                    if not left:
+                        raise
+                else:
+                    break
+            if differs is not None:
+                yield differs
+            progress(found.size)
+
+    def _looked_at(self, here: Stat | None, there: Stat | None, judge: Judge, *, dry_run: bool) -> Difference | None:
+        found = here or there
+        assert found is not None
+        if self._journal.kinds(found.key):
+            return Difference(found.key, "waiting", self.secondary.name)
+        try:
+            if self._seem_to_differ(here, there) and self._is_at_odds(found.key, compare_bytes=True):
+                return self._mend(found.key, judge, dry_run=dry_run)
+        except ArchivedError as error:
+            return Difference(found.key, "archived", self._side_of(found.key), reason=str(error))
+        return None
+
+    def _seem_to_differ(self, here: Stat | None, there: Stat | None) -> bool:
+        """Tell whether two listings differ in a key; something else may have become of it since."""
+        return here is None or there is None or self._differ(here, there, compare_bytes=True)
+
+    def _mend(self, key: str, judge: Judge, *, dry_run: bool) -> Difference:
+        here, there = stat_of(self.primary, key), stat_of(self.secondary, key)
+        bad_here = "It is gone." if here is None else judge.fault(key, self.primary)
+        bad_there = "It is gone." if there is None else judge.fault(key, self.secondary)
+        if bad_here and bad_there:
+            store = self.secondary if here is None else self.primary
+            reason = bad_there if here is None else bad_here
+            return Difference(key, "damaged", store.name, reason=f"{reason} The other store has none that is whole.")
+        source, target = (self.secondary, self.primary) if bad_here else (self.primary, self.secondary)
+        good, wrong = (there, here) if bad_here else (here, there)
+        assert good is not None
+        if bad_here or bad_there:
+            found = Difference(key, "missing" if wrong is None else "damaged", target.name, good.size)
+            reason = "" if wrong is None else bad_here or bad_there
+        else:
+            found = Difference(key, "different", target.name, good.size)
+            reason = "" if judge.follows(key, source, target) else _UNDECIDED
+        if dry_run or reason == _UNDECIDED:
+            return found._replace(reason=reason)
+        if self._replace(source, target, good, wrong):
+            return found._replace(reason=reason, mended=True)
+        return found._replace(reason=f"{reason} It changed meanwhile.".strip())
+
+    def _replace(self, source: Backend, target: Backend, good: Stat, wrong: Stat | None) -> bool:
+        """Put an object in the place of what is wrong or missing; return whether both are the same then."""
+        body = StoredObject(source, good.key, good.size)
+        with self._journal.lock(good.key, timeout=_PATIENCE):
+            if self._journal.kinds(good.key):
+                return False
+            try:
+                target.put(good.key, body, when=Absent() if wrong is None else Matches(wrong.version))
+                return same_bytes(source, target, good.key)
+            except (PreconditionFailedError, NotFoundError, ValueError):
+                return False
+
+    def _side_of(self, key: str) -> str:
+        """Return the name of the store in which an object cannot be read."""
+        try:
+            self.primary.read(key, 0, 1)
+        except ArchivedError:
+            return self.primary.name
+        except BackendError:
+            pass
+        return self.secondary.name
+
     # How writing goes on at the secondary
 
     def _at_primary(self, key: str, when: Condition) -> Condition:
@@ -372,6 +509,38 @@ class MultiBackend:
                 f"{key} is in {self.primary.name} and not in {self.secondary.name} yet: {error}", key=key
             ) from error
         self._journal.forget([intent])
+
+    def _finish_former(self, key: str) -> None:
+        """Bring up what calls on the repository of `key` that were broken off left to be copied.
+
+        Raises:
+            TransientError: that cannot be done now; nothing changed.
+        """
+        repository = repository_of(key)
+        mine = {item.key: item for item in self._journal.due() if not item.deleted}
+        left = {
+            intent.key
+            for intent in self._journal.intents(under_way=False)
+            if intent.kind == "put" and repository_of(intent.key) == repository
+        }
+        for other in sorted(left, key=lambda other: (not is_immutable(other), is_index(other), other)):
+            try:
+                self._level(other)
+            except BackendError as error:
+                raise TransientError(f"{other} is not in {self.secondary.name} yet: {error}", key=key) from error
+            if other in mine:
+                self._journal.forget(mine[other].numbers)
+
+    def _finish_before_reading(self, key: str) -> None:
+        """Bring up a key whose put was broken off, so that what is read is in both stores; left alone where that cannot be done."""
+        if self._is_quiet(_SECOND):
+            return
+        try:
+            pending = [intent.kind for intent in self._journal.intents(under_way=False) if intent.key == key]
+            if pending and "delete" not in pending and not self._is_early(key):
+                self._level(key)
+        except BackendError as error:
+            self._stuck(error)
 
     def _has_former(self, key: str) -> bool:
         """Tell whether another call on this key did not end yet, or was broken off."""
@@ -531,10 +700,14 @@ class MultiBackend:
                 return self._timed(_SECOND, call), _SECOND
             except NotFoundError:
                 self._heal_soon(key)
+            except ArchivedError:
+                pass  # the primary may have it where it can be read
             except _FAILURES as error:
                 self._failed(_SECOND, error)
         try:
             return self._timed(_FIRST, call, counts=unchanging), _FIRST
+        except ArchivedError as error:
+            return self._from_secondary(key, call, error), _SECOND
         except NotFoundError as error:
             if self._is_gone():
                 return self._from_secondary(key, call, self._other_disk(key)), _SECOND
@@ -605,7 +778,7 @@ class MultiBackend:
         try:
             return call(self._secondary())
         except NotFoundError:
-            if self._journal.is_complete and not kinds and not isinstance(error, NotFoundError):
+            if self._journal.is_complete and not kinds and not isinstance(error, NotFoundError | ArchivedError):
                 raise
             raise error from None
         except _FAILURES as second:

@@ -15,7 +15,7 @@ from mediavault_backends.api import Absent, Backend, Body, Buffer, Matches, Stat
 from mediavault_backends.errors import NotFoundError, PreconditionFailedError, TransientError
 
 _IMMUTABLE: Final = re.compile(r"(?:[^/]+/[^/]+/)?(?:packs/[0-9a-f]{2}|index)/[0-9a-f]{64}")
-_LOG: Final = re.compile(r"(?:[^/]+/[^/]+/)?logs/[^/]+/[0-9]+-[0-9a-f]{16}")
+_LOG: Final = re.compile(r"(?:[^/]+/[^/]+/)?logs/refs/[^/]+/[0-9]+-[0-9a-f]{16}")
 _AT_ROOT: Final = frozenset({"config", "index", "keys", "logs", "packs", "refs"})
 _ROUNDS: Final = 8
 """How often a key is copied that changes while it is."""

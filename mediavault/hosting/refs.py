@@ -7,7 +7,7 @@ from mediavault.formats.ref import RefValue, decode_ref_value, value_hash
 from mediavault.hosting.refusal import RefusedError
 from mediavault.hosting.repository import HostedRepository
 from mediavault.model.ids import Link
-from mediavault.refs.advance import accept_value, check_move
+from mediavault.refs.advance import Check, accept_value, check_adoption, check_move
 from mediavault.refs.blobs import RefBlob, list_blobs, placeholder, read_blob
 from mediavault.store.ancestry import is_ancestor, peel
 from mediavault.wire import problems
@@ -32,7 +32,15 @@ def read_ref(repo: HostedRepository, name: str) -> RefBlob | None:
     return blob if blob is not None and _value(blob).seq else None
 
 
-def move_ref(repo: HostedRepository, name: str, value_bytes: bytes, expected: bytes | None, *, forced: bool) -> RefBlob:
+def move_ref(
+    repo: HostedRepository,
+    name: str,
+    value_bytes: bytes,
+    expected: bytes | None,
+    *,
+    forced: bool,
+    adopted: bool = False,
+) -> RefBlob:
     """Move a ref to a value that only a key holder can have made; its being there already is success.
 
     Args:
@@ -41,6 +49,7 @@ def move_ref(repo: HostedRepository, name: str, value_bytes: bytes, expected: by
         value_bytes: the new value.
         expected: the hash of the value that it replaces; None expects that there is no such ref yet.
         forced: move it even where that loses commits.
+        adopted: the value need not be the next one: a mirror takes it over from where the ref was moved.
 
     Raises:
         RefusedError: somebody moved it first; the value does not follow; its target is not there whole; or it is no
@@ -49,9 +58,11 @@ def move_ref(repo: HostedRepository, name: str, value_bytes: bytes, expected: by
     repository_id = repo.config.repository
     former = read_blob(repo.backend, name)
     former_bytes = placeholder(repository_id, name) if former is None else former.value_bytes
+    check: Check = partial(check_adoption, forced=forced) if adopted else check_move
     try:
         if value_bytes != former_bytes:
-            new = _next_value(former_bytes, value_bytes, repo, name, expected)
+            _refuse_late(former_bytes, repo, name, expected)
+            new = check(former_bytes, value_bytes, repository=repository_id, name=name)
             _check_target(repo, new.target)
             if not forced:
                 _check_fast_forward(repo, decode_ref_value(former_bytes), new)
@@ -61,6 +72,7 @@ def move_ref(repo: HostedRepository, name: str, value_bytes: bytes, expected: by
             name,
             value_bytes,
             expected=expected,
+            check=check,
             recheck=partial(_check_stored, repo, value_bytes),
         )
     except RefMovedError as error:
@@ -81,12 +93,11 @@ def _value(blob: RefBlob) -> RefValue:
         raise IntegrityError(f"The ref {blob.name} is damaged: {error.message}") from error
 
 
-def _next_value(former: bytes, body: bytes, repo: HostedRepository, name: str, expected: bytes | None) -> RefValue:
-    """Return the new value, after telling a move that came too late from one that could never be made."""
+def _refuse_late(former: bytes, repo: HostedRepository, name: str, expected: bytes | None) -> None:
+    """Tell a move that came too late from one that could never be made."""
     wanted = value_hash(placeholder(repo.config.repository, name)) if expected is None else expected
     if value_hash(former) != wanted:
         raise RefusedError(problems.PRECONDITION, f"{name} was moved by someone else in the meantime.")
-    return check_move(former, body, repository=repo.config.repository, name=name)
 
 
 def _check_stored(repo: HostedRepository, value_bytes: bytes) -> None:

@@ -56,14 +56,19 @@ def store_slot(repo: HostedRepository, name: str, body: bytes, expected: bytes |
         if current is not None and current.data == body:
             return False
         when = Matches(_expected(current, expected).version)
+    unknown = False
     try:
-        repo.backend.put(PREFIX + name, body, when=when)
-    except (PreconditionFailedError, OutcomeUnknownError) as error:
+        try:
+            repo.backend.put(PREFIX + name, body, when=when)
+        except OutcomeUnknownError:
+            unknown = True  # asked again by a put, not read: what the first of two stores shows, the second may lack
+            repo.backend.put(PREFIX + name, body, when=when)
+    except PreconditionFailedError:
         found = read_slot(repo, name)
         if found is None or found.data != body:
             taken = found is not None and expected is None
             raise RefusedError(problems.SLOT_TAKEN if taken else problems.PRECONDITION) from None
-        return expected is None and isinstance(error, OutcomeUnknownError)
+        return expected is None and unknown
     return expected is None
 
 

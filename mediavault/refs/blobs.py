@@ -21,6 +21,7 @@ from mediavault.formats.ref import (
     value_hash,
 )
 from mediavault_backends.api import Absent, Backend, Blob, Matches, Version
+from mediavault_backends.confirm import confirm
 from mediavault_backends.errors import NotFoundError, OutcomeUnknownError, PreconditionFailedError
 from mediavault_backends.keys import decode_segment, encode_segment
 
@@ -118,8 +119,10 @@ def replace_blob(
         try:
             version = backend.put(ref_key(current.name), _fresh(value_bytes), when=Matches(current.version))
             return RefBlob(current.name, value_bytes, version)
-        except (PreconditionFailedError, OutcomeUnknownError):
-            # Either someone was first, or the reply to this very put was lost.
+        except OutcomeUnknownError:
+            continue  # not read: what the first of two stores shows, the second may lack
+        except PreconditionFailedError:
+            # Either someone was first, or a reply to this very put was lost.
             found = read_blob(backend, current.name)
         if found is not None and found.value_bytes == value_bytes:
             return found
@@ -129,8 +132,22 @@ def replace_blob(
     raise _stuck(backend, current.name)
 
 
+def confirm_blob(backend: Backend, blob: RefBlob) -> None:
+    """Make sure that a value which was read is there as a put leaves it; see `mediavault_backends.confirm`."""
+    confirm(backend, ref_key(blob.name), _fresh(blob.value_bytes))
+
+
 def read_log(backend: Backend, name: str) -> list[bytes]:
     """Return the former values of a ref, oldest first.
+
+    Raises:
+        IntegrityError: an entry is not what its key says.
+    """
+    return list(walk_log(backend, name))[::-1]
+
+
+def walk_log(backend: Backend, name: str) -> Iterator[bytes]:
+    """Yield the former values of a ref, newest first, each read when it is asked for.
 
     Raises:
         IntegrityError: an entry is not what its key says.
@@ -141,7 +158,8 @@ def read_log(backend: Backend, name: str) -> list[bytes]:
         if not seq.isdecimal():
             raise IntegrityError(f"The log of {name} holds {stat.key!r}, which is no entry.")
         found.append((int(seq), stat.key))
-    return [_log_entry(backend, name, key) for _, key in sorted(found)]
+    for _, key in sorted(found, reverse=True):
+        yield _log_entry(backend, name, key)
 
 
 def moved(name: str) -> RefMovedError:

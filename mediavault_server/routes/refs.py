@@ -48,14 +48,14 @@ async def put(request: Request) -> Response:
     """Move a ref to the value in the body, which only a key holder can have made."""
     repo = await repository(request)
     name, expected = path_ref(request), replaced(request)
-    forced = _forced(request)
+    forced, adopted = _asked(request, "X-Mediagit-Force"), _asked(request, "X-Mediagit-Adopt")
     body = await whole_body(request, MAX_REF_BLOB)
-    blob = await in_thread(partial(move_ref, repo, name, body, expected, forced=forced))
+    blob = await in_thread(partial(move_ref, repo, name, body, expected, forced=forced, adopted=adopted))
     return Response(status_code=201 if expected is None else 200, headers={"ETag": etag_of(blob.hash)})
 
 
-def _forced(request: Request) -> bool:
-    text = request.headers.get("x-mediagit-force", "false")
+def _asked(request: Request, name: str) -> bool:
+    text = request.headers.get(name, "false")
     if text not in {"true", "false"}:
-        raise RequestRefusedError(problems.BAD_REQUEST, "X-Mediagit-Force is true or false.")
+        raise RequestRefusedError(problems.BAD_REQUEST, f"{name} is true or false.")
     return text == "true"

@@ -1,4 +1,5 @@
 import threading
+from functools import partial
 
 import msgspec
 import pytest
@@ -6,11 +7,12 @@ import pytest
 from mediavault.errors import DivergedError, RefMovedError, UsageError
 from mediavault.formats.ref import RefValue, decode_ref_value, encode_ref_value, value_hash
 from mediavault.model.ids import Kind, Link
-from mediavault.refs.advance import accept_value, check_move
+from mediavault.refs.advance import accept_value, check_adoption, check_move
 from mediavault.refs.blobs import LOGS, placeholder, read_blob, read_log, ref_key
 from mediavault.refs.ref_store import RefState, next_value
 from mediavault.refs.signing import KeyedSigner
 from mediavault_backends.api import Backend, Body, Condition, Matches, Version
+from mediavault_backends.errors import TransientError
 from mediavault_backends.fault import Fault, FaultBackend
 from mediavault_backends.memory import MemoryBackend
 
@@ -210,3 +212,65 @@ def test_one_of_fifty_pushes_wins() -> None:
     assert found is not None
     value: RefValue = decode_ref_value(found.value_bytes)
     assert value.seq == 2
+
+
+def test_a_mirror_takes_over_a_later_value() -> None:
+    first = following(NEW)
+    third = following(following(first, 2), 3)
+    found = check_adoption(first, third, repository=REPOSITORY, name=MAIN, forced=False)
+    assert found.seq == 3
+    assert check_adoption(NEW, third, repository=REPOSITORY, name=MAIN, forced=False) == found
+
+
+def test_a_mirror_goes_back_by_force_alone() -> None:
+    first = following(NEW)
+    second, other = following(first, 2), following(first, 9)
+    for later in (second, other):
+        with pytest.raises(UsageError, match="was made here already"):
+            check_adoption(second, later, repository=REPOSITORY, name=MAIN, forced=False)
+        assert check_adoption(second, later, repository=REPOSITORY, name=MAIN, forced=True).seq == 2
+    assert check_adoption(second, first, repository=REPOSITORY, name=MAIN, forced=True).seq == 1
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_a_mirror_takes_over_nothing_strange(*, forced: bool) -> None:
+    second = following(following(NEW), 2)
+    adopt = partial(check_adoption, NEW, forced=forced)
+    with pytest.raises(UsageError, match="another repository"):
+        adopt(second, repository=b"x" * 16, name=MAIN)
+    with pytest.raises(UsageError, match="carries the name"):
+        adopt(second, repository=REPOSITORY, name="heads/other")
+    with pytest.raises(UsageError, match="does not parse"):
+        adopt(second[:-1], repository=REPOSITORY, name=MAIN)
+    with pytest.raises(UsageError, match="never moved"):
+        adopt(NEW, repository=REPOSITORY, name=MAIN)
+
+
+def test_a_mirror_does_not_go_to_an_older_epoch() -> None:
+    first = following(NEW)
+    value = decode_ref_value(following(following(first, 2), 3))
+    third = encode_ref_value(msgspec.structs.replace(value, epoch=2))
+    with pytest.raises(UsageError, match="epoch 2, the present one has 3"):
+        check_adoption(first, third, repository=REPOSITORY, name=MAIN, forced=False)
+
+
+def test_a_value_that_is_there_already_is_put_again() -> None:
+    """Reading asks one of two stores that are one; a put is answered by both."""
+    backend = FaultBackend(MemoryBackend())
+    first = following(NEW)
+    accept(backend, first, None)
+    before = len(backend.calls)
+    assert accept(backend, first, None) == first
+    assert [call.method for call in backend.calls[before:]] == ["get", "put"]
+    again = FaultBackend(backend, [Fault("put", 1, TransientError)])
+    with pytest.raises(TransientError):
+        accept(again, first, None)
+
+
+def test_after_a_lost_answer_the_put_is_repeated() -> None:
+    backend = MemoryBackend()
+    first = following(NEW)
+    faulty = FaultBackend(backend, [Fault("put", 3, lands=True)])
+    assert accept(faulty, first, None) == first
+    puts = [call.key for call in faulty.calls if call.method == "put"]
+    assert puts.count(ref_key(MAIN)) == 3  # the placeholder, the value, and the value again
