@@ -43,6 +43,7 @@ GROUPS: Final[dict[str, dict[str, str]]] = {
         "push": "Send commits to a server",
         "fetch": "Get commits from a server, change no file",
         "pull": "Get commits and bring the files up to date",
+        "mirror": "Keep a whole copy of a repository elsewhere up to date",
     },
     "Look after": {
         "verify": "Check that everything stored is intact",

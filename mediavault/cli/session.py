@@ -23,6 +23,7 @@ from mediavault.workspace.stage import Stage
 
 if TYPE_CHECKING:
     from mediavault.ops.clone import ClonePlan, CloneReport
+    from mediavault.ops.prices import Place
     from mediavault.sync.remote import Remote
 
 
@@ -58,6 +59,16 @@ def key_store(invocation: Invocation, settings: Settings) -> KeyStore:
 def connected(invocation: Invocation, settings: Settings, url: str) -> AbstractContextManager["Remote"]:
     """Open a remote by its address; see `compose.connected`."""
     return compose.connected(invocation.environ, settings, url)
+
+
+def mirror_folder(invocation: Invocation, source: str, destination: str) -> Path:
+    """Return where a mirroring keeps what is on its way; see `compose.mirror_folder`."""
+    return compose.mirror_folder(invocation.environ, source, destination)
+
+
+def place_of(invocation: Invocation, url: str, remote: str = "") -> "Place":
+    """Return a remote as its prices see it; see `compose.place_of`."""
+    return compose.place_of(invocation.environ, url, remote)
 
 
 def editor_of(invocation: Invocation) -> list[str] | None:

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
 from mediavault.errors import IntegrityError
 from mediavault.formats.pack import (
@@ -27,16 +28,22 @@ SLICE_IDS: Final = 1 << 14
 """How many objects are looked up at a time when their order is to be kept."""
 
 
+Part: TypeAlias = tuple[ObjectId, PackRow]
+"""A frame: the pack in which it stands, and its row there."""
+Copy: TypeAlias = Callable[[Sequence[Part]], Iterator[Buffer]]
+"""Yields the bytes of frames, one after another, in this order."""
+
+
 class PackSource:
-    """A pack that exists as a plan: its table is made, its frames are read from the store when it is sent.
+    """A pack that exists as a plan: its table is made, its frames are read where they stand when it is sent.
 
     Fulfils the Backend's Source protocol.
     """
 
     def __init__(
         self,
-        backend: Backend,
-        parts: Sequence[tuple[ObjectId, PackRow]],
+        copy: Copy,
+        parts: Sequence[Part],
         *,
         plain: bool,
         random: Callable[[int], bytes] = os.urandom,
@@ -44,12 +51,12 @@ class PackSource:
         """Plan a pack under a fresh nonce.
 
         Args:
-            backend: the store that holds the frames.
-            parts: for each frame, the pack in which it stands and its row there.
+            copy: reads the frames.
+            parts: the frames.
             plain: whether the repository is plain, so that rows carry raw lengths.
             random: makes the nonce.
         """
-        self._backend = backend
+        self._copy = copy
         self._plain = plain
         self._random = random
         self._parts = parts
@@ -65,23 +72,21 @@ class PackSource:
         """Yield the pack from its start.
 
         Raises:
-            IntegrityError: the store no longer holds what the plan was made from.
+            IntegrityError: the frames are no longer what the plan was made from.
         """
         yield encode_pack_header(self._nonce, self._plain)
-        for pack, start, length in _ranges(self._parts):
-            yield from self._copied(pack, start, length)
+        yield from self._copy(self._parts)
         yield self._table + self._footer
 
     def renewed(self) -> "PackSource":
         """Return the same frames under a fresh name, for another attempt after one of unknown outcome."""
-        return PackSource(self._backend, self._parts, plain=self._plain, random=self._random)
+        return PackSource(self._copy, self._parts, plain=self._plain, random=self._random)
 
-    def _copied(self, pack: ObjectId, start: int, length: int) -> Iterator[Buffer]:
-        for block in self._backend.stream(pack_key(pack), start=start, length=length):
-            length -= len(block)
-            yield block
-        if length:
-            raise IntegrityError(f"Pack {pack.hex()} is cut.", hint="Run `mediagit verify` to see what is damaged.")
+    def only(self, ids: Iterable[ObjectId]) -> "PackSource":
+        """Return a pack of some of these frames, under a fresh name: what an attempt of unknown outcome did not bring."""
+        left = set(ids)
+        parts = [part for part in self._parts if part[1].id in left]
+        return PackSource(self._copy, parts, plain=self._plain, random=self._random)
 
 
 def plan_packs(
@@ -107,27 +112,55 @@ def plan_packs(
         IntegrityError: an object is missing, or the table of its pack is damaged.
     """
     located = _in_order(frames, ids) if ordered else _in_place(frames, ids)
-    parts: list[tuple[ObjectId, PackRow]] = []
+    for parts in grouped(located, plain=plain, target=target):
+        yield PackSource(partial(_copied, frames.backend), parts, plain=plain, random=random)
+
+
+def grouped(located: Iterable[Part], *, plain: bool, target: int) -> Iterator[list[Part]]:
+    """Yield the frames of one pack after another.
+
+    Args:
+        located: frames in their order.
+        plain: whether the repository is plain, so that rows carry raw lengths.
+        target: a pack is closed before it would pass this many bytes.
+    """
+    parts: list[Part] = []
     overhead = PACK_HEADER_BYTES + PACK_FOOTER_BYTES
     size = overhead
     for part in located:
         cost = part[1].length + row_bytes(plain)
         if parts and (size + cost > target or len(parts) >= MAX_PACK_ROWS):
-            yield PackSource(frames.backend, parts, plain=plain, random=random)
+            yield parts
             parts, size = [], overhead
         parts.append(part)
         size += cost
     if parts:
-        yield PackSource(frames.backend, parts, plain=plain, random=random)
+        yield parts
 
 
-def _in_place(frames: FrameStore, ids: Iterable[ObjectId]) -> Iterator[tuple[ObjectId, PackRow]]:
+def packed_size(parts: Sequence[Part], *, plain: bool) -> int:
+    """Return how many bytes a pack of these frames has."""
+    frames = sum(row.length for _, row in parts)
+    return PACK_HEADER_BYTES + frames + len(parts) * row_bytes(plain) + PACK_FOOTER_BYTES
+
+
+def _copied(backend: Backend, parts: Sequence[Part]) -> Iterator[Buffer]:
+    for pack, start, length in _ranges(parts):
+        left = length
+        for block in backend.stream(pack_key(pack), start=start, length=length):
+            left -= len(block)
+            yield block
+        if left:
+            raise IntegrityError(f"Pack {pack.hex()} is cut.", hint="Run `mediagit verify` to see what is damaged.")
+
+
+def _in_place(frames: FrameStore, ids: Iterable[ObjectId]) -> Iterator[Part]:
     """Yield the frames pack by pack, by offset."""
     for pack, wanted in _by_pack(frames, ids).items():
         yield from ((pack, row) for row in _rows(frames.pack_table(pack), wanted))
 
 
-def _in_order(frames: FrameStore, ids: Iterable[ObjectId]) -> Iterator[tuple[ObjectId, PackRow]]:
+def _in_order(frames: FrameStore, ids: Iterable[ObjectId]) -> Iterator[Part]:
     left = iter(dict.fromkeys(ids))
     while some := list(islice(left, SLICE_IDS)):
         found = {part[1].id: part for part in _in_place(frames, some)}
@@ -153,7 +186,7 @@ def _rows(table: PackTable, wanted: set[ObjectId]) -> list[PackRow]:
     return sorted(found.values(), key=lambda row: row.offset)
 
 
-def _moved_rows(parts: Iterable[tuple[ObjectId, PackRow]]) -> list[PackRow]:
+def _moved_rows(parts: Iterable[Part]) -> list[PackRow]:
     rows = []
     at = PACK_HEADER_BYTES
     for _, row in parts:
@@ -162,7 +195,7 @@ def _moved_rows(parts: Iterable[tuple[ObjectId, PackRow]]) -> list[PackRow]:
     return rows
 
 
-def _ranges(parts: Iterable[tuple[ObjectId, PackRow]]) -> Iterator[tuple[ObjectId, int, int]]:
+def _ranges(parts: Iterable[Part]) -> Iterator[tuple[ObjectId, int, int]]:
     """Join frames that follow one another in one pack."""
     current, start, end = b"", 0, 0
     for pack, row in parts:

@@ -1,6 +1,6 @@
 """Knows what an object leads to, by the links that frames show in clear."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -108,7 +108,7 @@ def collect(frames: FrameStore, wants: Iterable[Link], haves: Iterable[ObjectId]
             else:
                 chunks.update(dict.fromkeys(chunk_ids(frame)))
                 children[header.id] = [link.id for link in node_links(frame)]
-    return Reached(list(chunks), _children_first(children), commits[::-1], tags[::-1])
+    return Reached(list(chunks), children_first(children), commits[::-1], tags[::-1])
 
 
 def missing_from(frames: FrameStore, links: Iterable[Link]) -> list[Link]:
@@ -253,7 +253,8 @@ def _is_there(frames: FrameStore, link: Link) -> bool:
     return any(place.kind == link.kind and not place.condemned for place in frames.index.find(link.id))
 
 
-def _children_first(children: dict[ObjectId, list[ObjectId]]) -> list[ObjectId]:
+def children_first(children: Mapping[ObjectId, Sequence[ObjectId]]) -> list[ObjectId]:
+    """Return the keys of `children` in an order in which each comes after those of its children that are keys, too."""
     ordered: dict[ObjectId, None] = {}
     for root in children:
         # The second visit of an object, after all beneath it, is the one that places it.

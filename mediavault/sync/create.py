@@ -16,7 +16,8 @@ def is_made(remote: Remote, config: bytes) -> bool:
     theirs = remote.config()
     if theirs is not None and theirs != config:
         raise NeedsDecisionError(
-            f"Another repository lives at {remote.url}: {decode_config(theirs).repository.hex()}.",
+            f"Another repository lives at {remote.url}: {decode_config(theirs).repository.hex()}; "
+            f"this one is {decode_config(config).repository.hex()}.",
             untouched="Nothing was sent.",
             hint="Push to another project, or clone the one that is there.",
         )

@@ -195,7 +195,7 @@ class _Incoming:
                 remote.wait(failures, error.retry_after)
                 continue
             failures = 0
-            if any(oid in pending for oid in asked):
+            if all(oid in pending for oid in asked):
                 raise IntegrityError(f"{remote.url} does not send the objects that its refs need.")
 
     def receive_chunks(self, remote: Remote, progress: Progress, span: Span, stop: Stop) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from itertools import chain
-from typing import Final, TypeAlias
+from typing import Final
 
 from mediavault.errors import DivergedError, NotFoundError, RefMovedError
 from mediavault.formats.pack import MAX_PACK
@@ -178,11 +178,11 @@ def run_push(
     before = remote.traffic
     target = min(pack_size, remote.max_pack, MAX_PACK)
     pack = partial(plan_packs, frames, plain=plain, target=target)
-    sent = _Sent(remote, progress, partial(pack, ordered=True))
+    sent = Sender(remote, progress)
     if plan.size:
         progress.start(plan.size, "bytes", "Sending")
     try:
-        run_several(sent.send, pack(plan.chunks), connections, remote.abort)
+        run_several(sent.send, remote.ahead(pack(plan.chunks)), connections, remote.abort)
         for source in chain(pack(plan.nodes, ordered=True), pack(plan.history, ordered=True)):
             sent.send(source, Stop())
     finally:
@@ -211,16 +211,19 @@ def planned_packs(plan: PushPlan, frames: FrameStore, remote: Remote, *, plain: 
     return [source.size for source in packs]
 
 
-_Pack: TypeAlias = Callable[[Iterable[ObjectId]], Iterator[PackSource]]
+class Sender:
+    """Sends packs, and counts them. Safe to use from several threads.
 
+    Args:
+        remote: where to.
+        progress: told the bytes.
+        pace: called with how many bytes are about to go; returns when they may.
+    """
 
-class _Sent:
-    """Sends packs, and counts them."""
-
-    def __init__(self, remote: Remote, progress: Progress, pack: _Pack) -> None:
+    def __init__(self, remote: Remote, progress: Progress, pace: Callable[[int], object] | None = None) -> None:
         self._remote = remote
         self._progress = progress
-        self._pack = pack
+        self._pace = pace
         self._counts: list[int] = []
 
     @property
@@ -228,13 +231,18 @@ class _Sent:
         """How many packs were sent whole."""
         return len(self._counts)
 
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+        return sum(self._counts)
+
     def send(self, source: PackSource, stop: Stop) -> None:
         """Send a pack; after a try whose fate is unknown ask what is missing, and send that under a fresh name."""
         goal, failures = source.size, 0
         mark = HighWater(self._progress)
         while True:
             try:
-                self._remote.put_pack(_Body(source, goal - source.size, mark, stop))
+                self._remote.put_pack(_Body(source, goal - source.size, mark, stop, self._pace))
                 break
             except UnreachableError as error:
                 stop.check()
@@ -246,7 +254,7 @@ class _Sent:
                 break
             # A server keeps the whole chunks of an upload that broke off.
             failures = failures + 1 if len(missing) == len(source.rows) else 0
-            (source,) = self._pack(missing)
+            source = source.only(missing)
         mark.at(goal)
         self._counts.append(goal)
 
@@ -254,19 +262,29 @@ class _Sent:
 class _Body:
     """A pack on its way: tells how far it is, and stops when asked."""
 
-    def __init__(self, source: PackSource, position: int, mark: HighWater, stop: Stop) -> None:
+    def __init__(
+        self,
+        source: PackSource,
+        position: int,
+        mark: HighWater,
+        stop: Stop,
+        pace: Callable[[int], object] | None,
+    ) -> None:
         self.id = source.id
         self.size = source.size
         self._position = position
         self._source = source
         self._mark = mark
         self._stop = stop
+        self._pace = pace
 
     def blocks(self) -> Iterator[Buffer]:
         """Yield the pack."""
         position = self._position
         for block in self._source.blocks():
             self._stop.check()
+            if self._pace is not None:
+                self._pace(len(block))
             yield block
             position += len(block)
             self._mark.at(position)

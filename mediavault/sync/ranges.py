@@ -64,6 +64,11 @@ class PackedRows:
         data = b"".join([_PACKED.pack(row.id, row.pack, row.offset, row.length) for row in rows])
         return cls(data, sum(row.length for row in rows))
 
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return len(self.data) // _PACKED.size
+
     def rows(self) -> list[LocatedRow]:
         """Return the rows again, those of one pack sharing its name."""
         packs: dict[bytes, ObjectId] = {}
@@ -99,13 +104,14 @@ def _impossible(rows: Iterable[LocatedRow], asked: AbstractSet[ObjectId]) -> Obj
     return None
 
 
-def spans(rows: Sequence[LocatedRow]) -> Iterator[Span]:
+def spans(rows: Sequence[LocatedRow], limit: int | None = None) -> Iterator[Span]:
     """Join frames that stand near each other, in the order of packs and offsets.
 
     A whole that is small is asked for in smaller ranges: what a server has sent and a killed client has not taken is
-    lost, and is not to be a large part of it.
+    lost, and is not to be a large part of it. `limit` sets their longest, in bytes, where that does not matter.
     """
-    limit = max(SHORTEST, sum(row.length for row in rows) // SHARE) if _is_small(rows) else LONGEST
+    if limit is None:
+        limit = max(SHORTEST, sum(row.length for row in rows) // SHARE) if _is_small(rows) else LONGEST
     span: Span | None = None
     for row in sorted(rows, key=lambda row: (row.pack, row.offset)):
         near = span is not None and row.pack == span.pack and row.offset >= span.end and row.offset - span.end <= GAP

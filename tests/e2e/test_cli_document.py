@@ -48,6 +48,7 @@ def documents(tmp_path: Path, serve: Callable[..., str], monkeypatch: pytest.Mon
     found["clone"] = place.json("clone", url, "copy")
     found["fetch"] = film.json("fetch")
     found["pull"] = film.json("pull")
+    found["mirror"] = film.json("mirror", "origin", f"file://{tmp_path}/mirrored")
     (tmp_path / "new").write_text("other words\n")
     found["key add"] = film.json("key", "add", "anna", "--new-passphrase-file", tmp_path / "new")
     found["key list"] = film.json("key", "list")
