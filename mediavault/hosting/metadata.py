@@ -6,16 +6,22 @@ from itertools import islice
 from typing import Final
 
 from mediavault.formats.frame import Frame
+from mediavault.formats.pack import row_of
 from mediavault.hosting.refusal import RefusedError
 from mediavault.hosting.repository import HostedRepository
 from mediavault.model.ids import Kind, Link, ObjectId
-from mediavault.store.assemble import PackSource, plan_packs
+from mediavault.store.assemble import PackSource, Part
 from mediavault.store.keys import MAX_PACK_ROWS
 from mediavault.store.reachability import closure
 from mediavault.wire import problems
 
-MAX_METADATA: Final = 64 << 20
-"""Bytes of frames in one answer; who wants more asks again for what the frames that came link to."""
+MAX_METADATA: Final = 8 << 20
+"""Bytes of frames in one answer, which is held in memory; who wants more asks again for what the frames that came link to."""
+
+
+_BLOCK: Final = 1 << 20
+_NOWHERE: Final = ObjectId(b"")
+"""In place of the pack that a frame is copied from: what is held is copied from memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +53,27 @@ def assemble(repo: HostedRepository, wanted: Wanted) -> tuple[PackSource, int]:
     missing = repo.frames.missing([*wanted.want, *(wanted.trees or ())])
     if missing:
         raise RefusedError(problems.NOT_FOUND, "Some of the wanted objects are missing.", missing=missing)
-    ids: list[ObjectId] = []
+    # Held, and not read a second time to be sent: frames that are found parents first stand in a pack children first.
+    held = bytearray()
+    parts: list[Part] = []
     files: set[ObjectId] = set()
     size = 0
     for frame in _reachable(repo, wanted):
         size += frame.size
-        if ids and size > MAX_METADATA:
+        if parts and size > MAX_METADATA:
             break
-        ids.append(frame.header.id)
+        parts.append((_NOWHERE, row_of(frame, 0, repo.plain)))
+        held += frame.data
         if frame.header.kind is Kind.TREE:
             files.update(link.id for link in frame.header.links if link.kind is Kind.MANIFEST)
-    if not ids:
+    if not parts:
         raise RefusedError(problems.NOT_FOUND, "Everything wanted is reachable from what you have.")
-    packs = plan_packs(repo.frames, ids, plain=repo.plain, ordered=True, target=2 * MAX_METADATA)
-    return next(iter(packs)), len(files)
+    return PackSource(lambda _: _blocks(held), parts, plain=repo.plain), len(files)
+
+
+def _blocks(held: bytearray) -> Iterator[memoryview]:
+    view = memoryview(held)
+    return (view[at : at + _BLOCK] for at in range(0, len(view), _BLOCK))
 
 
 def _reachable(repo: HostedRepository, wanted: Wanted) -> Iterator[Frame]:

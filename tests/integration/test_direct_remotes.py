@@ -31,7 +31,7 @@ from mediavault_backends.errors import AccessDeniedError, TransientError
 from mediavault_backends.fault import Fault, FaultBackend
 from mediavault_backends.local import LocalBackend
 from mediavault_backends.memory import MemoryBackend
-from tests.integration.studio import Studio, noise
+from tests.integration.studio import CHUNK, Studio, noise
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 URL = "s3://bucket/film"
@@ -298,6 +298,29 @@ def test_a_failed_index_is_tried_again_at_the_end(ann: Studio, tmp_path: Path) -
     remote.close()
     assert len(list(store.scan(INDEX))) == 1
     assert not list((tmp_path / "scratch").glob("*.packs"))
+
+
+def test_metadata_takes_few_calls_however_many_files_there_are(ann: Studio, ben: Studio, tmp_path: Path) -> None:
+    """Trees and manifests stand in a pack children first and are sent parents first: read once, neighbours together."""
+    store = MemoryBackend()
+    files = {f"{number:03}": noise(2 * CHUNK, number) for number in range(64)}
+    ann.push(direct(store, tmp_path / "scratch"), ann.commit(files))
+    watched = FaultBackend(store)
+    report = ben.fetch(direct(watched, tmp_path / "scratch"))
+    assert report.chunks == 128
+    assert len(watched.calls) < 64
+
+
+def test_metadata_that_does_not_fit_one_answer_is_asked_for_again(
+    ann: Studio, ben: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mediavault.hosting.metadata.MAX_METADATA", 1 << 10)
+    store = MemoryBackend()
+    files = {f"{number:03}": noise(2 * CHUNK, number) for number in range(32)}
+    commit = ann.commit(files)
+    ann.push(direct(store, tmp_path / "scratch"), commit)
+    ben.fetch(direct(store, tmp_path / "scratch"))
+    assert ben.files(commit.id) == files
 
 
 def test_what_the_dead_left_is_settled_once_and_only_by_who_writes(ann: Studio, ben: Studio, tmp_path: Path) -> None:
