@@ -24,6 +24,8 @@ from mediavault.keys.hierarchy import RepositoryKeys
 from mediavault.keys.passphrase import FLOOR
 from mediavault.keys.slots import make_passphrase_slot
 from mediavault.model.ids import Kind, Link
+from mediavault.store.verify import scrub
+from mediavault_backends.local import LocalBackend
 from tests.bad_input import IMPATIENT, PROJECT, with_remote
 from tests.conftest import PASSPHRASE
 from tests.film import Film
@@ -307,7 +309,9 @@ def test_tables_exchanged_between_packs(tiny: Tiny, owner: Owner, server: Served
     for number, path in enumerate(paths):
         other = (number + 1) % len(paths)
         path.write_bytes(datas[number][: ends[number]] + datas[other][ends[other] :])
-    met(tiny, server, tmp_path)
+    # Who follows the index needs no tables, and gets what is right; who checks the store reads them.
+    met(tiny, server, tmp_path, clone=0, fetch=0)
+    assert list(scrub(LocalBackend(owner.folder)))
 
 
 def shifted(rows: Rows) -> Rows:
