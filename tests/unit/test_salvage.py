@@ -97,7 +97,7 @@ def test_what_is_no_spool_is_removed(tmp_path: Path, content: bytes) -> None:
 
 def test_a_living_writer_is_not_touched(tmp_path: Path) -> None:
     store = open_store(MemoryBackend())
-    with store.writer(tmp_path, plain=True, target=5000) as writer:
+    with store.writer(tmp_path, plain=True) as writer:  # no pack is full, so that the writer itself removes none
         append_all(writer, CHUNKS)
         before = sorted(tmp_path.iterdir())
         assert salvage(store.backend, ObjectIndex(store.backend), tmp_path) == NOTHING
