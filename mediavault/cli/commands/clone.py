@@ -1,4 +1,4 @@
-"""mediagit clone: copy a repository from a server."""
+"""mediagit clone: copy a repository from a server or a store."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,12 @@ app = verb_app()
 def clone(
     ctx: Context,
     *,
-    url: Annotated[str, typer.Argument(help="http(s)://HOST[:PORT]/TEAM/PROJECT")],
+    url: Annotated[
+        str,
+        typer.Argument(
+            help="http(s)://HOST[:PORT]/TEAM/PROJECT of a server, or file:///FOLDER, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX."
+        ),
+    ],
     folder: Annotated[str | None, typer.Argument(help="Where to; the project's name if you leave it out.")] = None,
     branch: Annotated[str | None, typer.Option("--branch", "-b", help="Check out this branch.")] = None,
     no_encryption: Annotated[
@@ -29,7 +34,7 @@ def clone(
     ] = False,
     passphrase_file: PassphraseFile = None,
 ) -> int:
-    """Copy a repository from a server into a folder, with all its history.
+    """Copy a repository from a server or a store into a folder, with all its history.
 
     Interrupted, the same command continues where it was.
 
@@ -37,6 +42,7 @@ def clone(
     mediagit clone http://nas:3000/studio/film           into the folder film
     mediagit clone http://nas:3000/studio/film copy      into the folder copy
     mediagit clone -b grade http://nas:3000/studio/film  with the branch grade checked out
+    mediagit clone s3://media/projects/film              without a server, as your AWS tools sign in
     """  # noqa: D301 -- a backspace keeps the lines of a paragraph
     invocation, console = ctx.obj, ctx.obj.console
     if no_encryption and passphrase_file:
