@@ -34,11 +34,10 @@ def remote_url(settings: Settings, name: str) -> str:
     if name in settings.remote:
         return settings.remote[name].url
     known = ", ".join(sorted(settings.remote))
-    raise NotFoundError(
-        f"There is no remote named {name}.",
-        untouched="Nothing was transferred.",
-        hint=f"The remotes are: {known}." if known else f"mediagit remote add {name} http://HOST:3000/TEAM/PROJECT",
-    )
+    hint = f"The remotes are: {known}." if known else f"mediagit remote add {name} http://HOST:3000/TEAM/PROJECT"
+    if "://" in name:
+        hint = f"Give the address a name first, then use that: mediagit remote add NAME {name}"
+    raise NotFoundError(f"There is no remote named {name}.", untouched="Nothing was transferred.", hint=hint)
 
 
 def default_remote(settings: Settings, branch: str | None) -> str:

@@ -379,4 +379,12 @@ def _failure(error: backend_errors.BackendError, url: str) -> MediaVaultError:
         return RefMovedError(f"{url} was changed by someone else meanwhile.", hint="Run the command again.")
     archived = isinstance(error, backend_errors.ArchivedError)
     said = f"{url}: {error}." if archived else f"{url} cannot be used: {error}."
-    return RemoteError(said, untouched="Nothing was changed.", hint=ARCHIVED_HINT if archived else "")
+    return RemoteError(said, untouched="Nothing was changed.", hint=_HINTS.get(type(error), ""))
+
+
+_HINTS: Final[Mapping[type[backend_errors.BackendError], str]] = {
+    backend_errors.ArchivedError: ARCHIVED_HINT,
+    backend_errors.RestoringError: ARCHIVED_HINT,
+    backend_errors.BackendSetupError: "Check the address, and sign in to the store as its own tools do (environment, "
+    "profile or role), then run the command again.",
+}

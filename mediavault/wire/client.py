@@ -51,6 +51,7 @@ from mediavault.wire import problems
 from mediavault.wire.http import RETRIED, Answer, Patience, Traffic, UnreachableError, Wire, retry_after
 from mediavault.wire.straight import ExpiredError, Straight
 from mediavault.wire.upload import PackBody, Upload
+from mediavault_backends.urls import FORMS
 
 MIN_MAX_PACK: Final = 1 << 20
 IDS_PER_CALL: Final = 65_536
@@ -503,7 +504,9 @@ def split_url(url: str) -> tuple[str, str]:
         raise UsageError(f"Not a URL: {url!r}.") from None
     hint = "It looks like https://host/team/project."
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UsageError(f"Not the URL of a server: {url!r}.", hint=hint)
+        raise UsageError(
+            f"Not the URL of a server or a store: {url!r}.", hint=f"It looks like https://HOST/TEAM/PROJECT, {FORMS}."
+        )
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise UsageError("A remote's URL holds no credentials, query or fragment.", hint=hint)
     names = [name for name in parts.path.split("/") if name]

@@ -73,6 +73,19 @@ def test_without_a_remote_every_verb_says_how_to_name_one(tmp_path: Path) -> Non
     for verb in ("push", "fetch", "pull"):
         assert "mediagit remote add origin" in film(verb, exit_code=1)
     assert "no remote named nas" in film("push", "nas", exit_code=1)
+    assert "mediagit remote add NAME s3://media/film" in film("push", "s3://media/film", exit_code=1)
+
+
+def test_a_store_that_nobody_signed_in_to_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film = new_film(tmp_path / "film", "--no-encryption")
+    commit(film, "a.txt", "x")
+    film("remote", "add", "origin", "s3://media/film")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    said = film("push", "-u", "origin", "main", exit_code=4)
+    assert "asked: settings, environment, IAM role, profile files" in said
+    assert "sign in to the store" in said
 
 
 def test_remotes_are_added_renamed_and_removed(film: Film, url: str) -> None:
