@@ -14,7 +14,7 @@ Serve: TypeAlias = Callable[..., str]
 Damage: TypeAlias = Callable[[bytes], bytes]
 
 PROJECT = "/studio/film"
-IMPATIENT = {"MEDIAGIT_NETWORK__RETRIES": "0", "MEDIAGIT_NETWORK__STALL_TIMEOUT": "0.5"}
+IMPATIENT = {"MEDIAGIT_NETWORK__RETRIES": "0", "MEDIAGIT_NETWORK__STALL_TIMEOUT": "5"}
 
 
 def refused(film: Film, *arguments: str | Path, exit_code: int, env: Mapping[str, str] | None = None) -> str:

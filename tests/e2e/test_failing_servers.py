@@ -47,7 +47,7 @@ def test_a_server_that_answers_500(empty: Film, meddler: Meddler, status: int) -
 
 
 def test_a_server_that_hangs(empty: Film, meddler: Meddler) -> None:
-    meddler.meddle = lambda exchange: replace(exchange, delay=2.0) if is_bulk(exchange) else exchange
+    meddler.meddle = lambda exchange: replace(exchange, delay=8.0) if is_bulk(exchange) else exchange
     not_fetched(empty, meddler, 4)
 
 
