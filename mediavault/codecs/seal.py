@@ -61,8 +61,12 @@ class FrameSealer(Protocol):
             FormatError: the frame would break the format's rules.
         """
 
-    def open(self, frame: Frame) -> bytes | memoryview:
+    def open(self, frame: Frame, into: memoryview | None = None) -> bytes | memoryview:
         """Return the payload of a parsed frame.
+
+        Args:
+            frame: what to open.
+            into: memory for the payload, used where it is long enough; what is returned then shows it.
 
         Raises:
             IntegrityError: another suite, or the frame is not what was sealed.
@@ -93,7 +97,7 @@ class PlainSealer:
         finish_frame(frame)
         return frame
 
-    def open(self, frame: Frame) -> bytes | memoryview:
+    def open(self, frame: Frame, into: memoryview | None = None) -> bytes | memoryview:  # noqa: ARG002 -- see the protocol
         """Return the payload, a view into the frame."""
         _check_suite(frame, SUITE_PLAIN)
         return frame.body
@@ -149,11 +153,15 @@ class Sealer:
         finish_frame(frame)
         return frame
 
-    def open(self, frame: Frame) -> bytes | memoryview:
+    def open(self, frame: Frame, into: memoryview | None = None) -> bytes | memoryview:
         """Return the payload after checking its tag."""
         _check_suite(frame, SUITE_AES_GCM)
+        cipher, length = self._cipher(frame.header), len(frame.body) - TAG_BYTES
         try:
-            return self._cipher(frame.header).decrypt(_NONCE, frame.body, frame.aad)
+            if into is None or not 0 <= length <= len(into):
+                return cipher.decrypt(_NONCE, frame.body, frame.aad)
+            cipher.decrypt_into(_NONCE, frame.body, frame.aad, into[:length])
+            return into[:length]
         except InvalidTag as error:
             raise IntegrityError(
                 f"Object {frame.header.id.hex()} is not what was sealed under this repository's key."

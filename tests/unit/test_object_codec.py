@@ -35,6 +35,23 @@ def test_chunks_round_trip(codec: ObjectCodec, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("codec", [Vault().codec, Vault(plain=True).codec], ids=["sealed", "plain"])
+@pytest.mark.parametrize("raw", [b"x", TEXT, noise(300_000), noise(1 << 20), noise(3 << 20), TEXT * 20])
+def test_a_chunk_can_be_looked_into_whatever_its_size(codec: ObjectCodec, raw: bytes) -> None:
+    other = codec.name_chunk(b"other")
+    oid, between = codec.name_chunk(raw), parse_frame(codec.encode_chunk(other, b"other"))
+    frame = parse_frame(codec.encode_chunk(oid, raw))
+    assert bytes(codec.look_into(frame, oid)) == raw
+    assert bytes(codec.look_into(between, other)) == b"other"
+    assert bytes(codec.look_into(frame, oid)) == raw
+    with pytest.raises(IntegrityError):
+        codec.look_into(frame, other)
+    damaged = bytearray(frame.data)
+    damaged[-CHECKSUM_BYTES - 1] ^= 1
+    with pytest.raises(IntegrityError):
+        codec.look_into(parse_frame(damaged, checked=False), oid)
+
+
+@pytest.mark.parametrize("codec", [Vault().codec, Vault(plain=True).codec], ids=["sealed", "plain"])
 def test_metadata_round_trips_with_links_and_generation(codec: ObjectCodec) -> None:
     oid, data = codec.encode_metadata(Kind.COMMIT, LINKS, TEXT, 7)
     frame = parse_frame(data)
