@@ -105,15 +105,18 @@ def _impossible(rows: Iterable[LocatedRow], asked: AbstractSet[ObjectId]) -> Obj
 
 
 def spans(rows: Sequence[LocatedRow], limit: int | None = None) -> Iterator[Span]:
-    """Join frames that stand near each other, in the order of packs and offsets.
+    """Join frames that stand near each other: pack by pack as `rows` first name them, each by its offsets.
 
     A whole that is small is asked for in smaller ranges: what a server has sent and a killed client has not taken is
     lost, and is not to be a large part of it. `limit` sets their longest, in bytes, where that does not matter.
     """
     if limit is None:
         limit = max(SHORTEST, sum(row.length for row in rows) // SHARE) if _is_small(rows) else LONGEST
+    rank: dict[ObjectId, int] = {}
+    for row in rows:
+        rank.setdefault(row.pack, len(rank))
     span: Span | None = None
-    for row in sorted(rows, key=lambda row: (row.pack, row.offset)):
+    for row in sorted(rows, key=lambda row: (rank[row.pack], row.offset)):
         near = span is not None and row.pack == span.pack and row.offset >= span.end and row.offset - span.end <= GAP
         if span is not None and (not near or row.offset + row.length - span.start > limit):
             yield span

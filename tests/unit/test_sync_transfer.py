@@ -175,6 +175,13 @@ def test_rows_that_were_packed_come_back(located: list[LocatedRow]) -> None:
     assert packed.size == sum(row.length for row in located)
 
 
+@given(rows)
+def test_packs_are_read_in_the_order_in_which_they_are_named(located: list[LocatedRow]) -> None:
+    read = [(span.pack, span.start) for span in spans(located)]
+    packs = list(dict.fromkeys(row.pack for row in located))
+    assert read == sorted(read, key=lambda one: (packs.index(one[0]), one[1]))
+
+
 def test_large_whole_is_asked_for_in_few_ranges() -> None:
     located = [LocatedRow(bytes(32), bytes([n // 500]) * 32, n % 500 * 131_072, 131_072) for n in range(8192)]
     assert len(list(spans(located))) <= 20
