@@ -405,6 +405,7 @@ def clone_repository(
     """
     from mediavault.ops import clone as op  # noqa: PLC0415 -- only cloning needs the room of transfers
     from mediavault.ops.fetch import run_fetch  # noqa: PLC0415 -- as above
+    from mediavault.ops.files_ahead import FilesAhead  # noqa: PLC0415 -- as above
 
     settings = settings_of(environ, None).settings
     with connected(environ, settings, url) as remote:
@@ -418,9 +419,11 @@ def clone_repository(
             repository, former = recovered(plan.layout, lambda: open_repository(environ, plan.layout, ask))
             for path in former.left if former else ():
                 remark(f"{shown(path)} was changed since and was left as it is.")
-            fetched = run_fetch(repository, op.REMOTE, remote, now().seconds, progress)
-            with opened_stage(repository, remark) as stage:
-                report = op.run_clone(repository, stage, fetched, branch=branch, now=now().seconds, progress=progress)
+            with opened_stage(repository, remark) as stage, FilesAhead(repository, stage, branch) as ahead:
+                fetched = run_fetch(repository, op.REMOTE, remote, now().seconds, progress, sink=ahead)
+                report = op.run_clone(
+                    repository, stage, fetched, ahead, branch=branch, now=now().seconds, progress=progress
+                )
     return plan, report
 
 

@@ -1,12 +1,20 @@
 """Brings working files, stage, HEAD and branch from one commit to another, so that a crash leaves one or the other."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 
 from mediavault.errors import RefMovedError, WouldOverwriteError
 from mediavault.model.ids import Kind, Link, ObjectId
 from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
-from mediavault.workspace.materialise import CheckoutPlan, CheckoutReport, Intent, plan_checkout, run_checkout
+from mediavault.workspace.materialise import (
+    NOTHING_WRITTEN,
+    CheckoutPlan,
+    CheckoutReport,
+    Intent,
+    plan_checkout,
+    run_checkout,
+)
 from mediavault.workspace.stage import Stage
 
 KEEP = "Commit it (`mediagit add .`, `mediagit commit`), or give it up with `mediagit restore PATH`."
@@ -43,9 +51,25 @@ def plan_move(
 
 
 def run_move(
-    repository: Repository, stage: Stage, plan: CheckoutPlan, intent: Intent, *, now: int, progress: Progress
+    repository: Repository,
+    stage: Stage,
+    plan: CheckoutPlan,
+    intent: Intent,
+    *,
+    now: int,
+    progress: Progress,
+    written: Mapping[int, os.stat_result] = NOTHING_WRITTEN,
 ) -> CheckoutReport:
     """Carry out a plan. The caller holds the repository's lock.
+
+    Args:
+        repository: where.
+        stage: its stage.
+        plan: what to do.
+        intent: what HEAD and ref become.
+        now: seconds since 1970-01-01 UTC.
+        progress: told of the bytes that are written.
+        written: see `mediavault.workspace.materialise.run_checkout`.
 
     Raises:
         StorageError: the disk is full or failed.
@@ -61,6 +85,7 @@ def run_move(
             intent,
             finish=mover(repository, now),
             progress=progress.advance,
+            written=written,
         )
     finally:
         progress.done()

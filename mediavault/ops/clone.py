@@ -15,20 +15,20 @@ from mediavault.model.ids import ObjectId
 from mediavault.ops.checkout import plan_move, run_move
 from mediavault.ops.create import CONFIG, FIRST_BRANCH
 from mediavault.ops.fetch import FetchReport
+from mediavault.ops.files_ahead import FilesAhead, usual_branch
 from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
 from mediavault.ops.settings import change_settings
 from mediavault.ops.unlock import SLOTS
 from mediavault.sync.remote import Remote
 from mediavault.workspace.layout import PRIVATE_FOLDER, Layout
-from mediavault.workspace.materialise import Intent
+from mediavault.workspace.materialise import NOTHING_WRITTEN, Intent
 from mediavault.workspace.stage import Stage
 from mediavault_backends import fsio
 from mediavault_backends.api import Absent, Backend
 from mediavault_backends.errors import PreconditionFailedError
 
 REMOTE: Final = "origin"
-_PREFERRED: Final = (FIRST_BRANCH, "master", "trunk")
 
 
 class _Marker(msgspec.Struct, frozen=True):
@@ -163,12 +163,22 @@ def run_clone(
     repository: Repository,
     stage: Stage,
     fetched: FetchReport,
+    ahead: FilesAhead,
     *,
     branch: str | None,
     now: int,
     progress: Progress,
 ) -> CloneReport:
     """Choose a branch of what was fetched, and write its files. May be repeated after a crash.
+
+    Args:
+        repository: the clone, whose lock the caller holds.
+        stage: its stage.
+        fetched: what was fetched.
+        ahead: has written files while they were fetched.
+        branch: what to check out; None for the usual one.
+        now: seconds since 1970-01-01 UTC.
+        progress: told of the bytes that are written.
 
     Raises:
         NotFoundError: there is no such branch.
@@ -186,8 +196,9 @@ def run_clone(
             commit = state.target.id
         change_settings(layout.settings_file, {f"branch.{name}.remote": REMOTE, f"branch.{name}.merge": name})
     layout.write_head(branch=name)
-    plan = plan_move(repository, stage, commit, base=None)
-    report = run_move(repository, stage, plan, Intent("clone"), now=now, progress=progress)
+    prepared = ahead.take(commit)
+    plan, written = prepared or (plan_move(repository, stage, commit, base=None), NOTHING_WRITTEN)
+    report = run_move(repository, stage, plan, Intent("clone"), now=now, progress=progress, written=written)
     fsio.remove(layout.clone_marker)
     return CloneReport(fetched, name, commit, report.written, report.bytes_written, report.left)
 
@@ -207,7 +218,7 @@ def _choose(repository: Repository, branch: str | None) -> tuple[str, ObjectId |
                 hint=f"The branches are: {', '.join(found)}. Run the clone again with one of them.",
             )
         return branch, found[branch]
-    name = next((name for name in _PREFERRED if name in found), next(iter(found), FIRST_BRANCH))
+    name = usual_branch(found)
     return name, found.get(name)
 
 

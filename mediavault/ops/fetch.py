@@ -37,8 +37,24 @@ class FetchReport:
     requests: int
 
 
-def run_fetch(repository: Repository, name: str, remote: Remote, now: int, progress: Progress) -> FetchReport:
+def run_fetch(
+    repository: Repository,
+    name: str,
+    remote: Remote,
+    now: int,
+    progress: Progress,
+    *,
+    sink: sync_fetch.ChunkSink | None = None,
+) -> FetchReport:
     """Fetch every branch and tag.
+
+    Args:
+        repository: where to.
+        name: of the remote.
+        remote: the other side.
+        now: seconds since 1970-01-01 UTC.
+        progress: told of bytes.
+        sink: uses content as it comes.
 
     Raises:
         NotFoundError: there is no repository at the remote.
@@ -73,6 +89,7 @@ def run_fetch(repository: Repository, name: str, remote: Remote, now: int, progr
         progress=progress,
         pack_size=repository.settings.core.pack_size,
         connections=repository.settings.network.connections,
+        sink=sink,
     )
     moves, kept = _note_refs(repository, name, plan, now)
     write_observed(layout, name, report.observed)

@@ -2,13 +2,13 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from mediavault.errors import IntegrityError, NotFoundError, UnsupportedFormatError
 from mediavault.formats.frame import Frame
@@ -19,6 +19,7 @@ from mediavault.refs.observed import Observed
 from mediavault.refs.signing import RefSigner
 from mediavault.store.frames import FrameStore
 from mediavault.store.pack_writer import SPOOL, PackWriter
+from mediavault.store.pending import PendingFrames
 from mediavault.store.receive import PackReceiver
 from mediavault.store.salvage import salvage
 from mediavault.sync.progress import SILENT, Progress
@@ -54,6 +55,25 @@ class FetchReport:
     bytes_received: int
     requests: int
     observed: Mapping[str, Observed]
+
+
+class ChunkSink(Protocol):
+    """Someone who uses content as it comes, besides the store."""
+
+    def prepare(self, frames: PendingFrames, seen: Survey, coming: Collection[ObjectId]) -> None:
+        """Find out what is wanted.
+
+        Args:
+            frames: all history is there.
+            seen: where the remote's refs point.
+            coming: the chunks that are not there.
+        """
+
+    def begin(self, size: int) -> None:
+        """Take notice that chunks begin to come, of so many bytes in all."""
+
+    def put(self, oid: ObjectId, content: bytes | memoryview) -> None:
+        """Take a verified chunk, perhaps again; the memory is good during this call. Called from several threads."""
 
 
 def plan_fetch(
@@ -98,6 +118,7 @@ def run_fetch(
     progress: Progress = SILENT,
     pack_size: int = PACK_BYTES,
     connections: int = CONNECTIONS,
+    sink: ChunkSink | None = None,
 ) -> FetchReport:
     """Bring what `plan` wants into the local store, whole or not at all; chunks that came are kept either way.
 
@@ -110,6 +131,7 @@ def run_fetch(
         progress: is told of bytes.
         pack_size: target size of local packs, in bytes.
         connections: ranges read at once.
+        sink: is given every chunk that comes.
 
     Raises:
         IntegrityError: the remote sends something that is not what its name promises, or lacks what its refs need.
@@ -120,24 +142,18 @@ def run_fetch(
     chunks = 0
     with frames.writer(spool, plain=codec.plain, target=pack_size) as writer:
         if plan.wants:
-            incoming = _Incoming(frames, codec, writer)
+            incoming = _Incoming(frames, codec, writer, sink)
             try:
                 progress.start(None, "objects", "Looking what is new")
                 incoming.receive_metadata(remote, plan, spool, progress)
+                if sink is not None:
+                    incoming.prepare(sink, plan.survey)
                 found = incoming.take_chunks()
                 chunks = len(found)
                 places = _locate_packed(remote, found)
                 del found
                 if places:
-                    progress.start(sum(part.size for part in places), "bytes", "Receiving")
-                for part in places:
-                    rows = part.rows()
-                    run_several(
-                        partial(incoming.receive_chunks, remote, progress),
-                        spans(rows),
-                        at_once(rows, connections),
-                        remote.abort,
-                    )
+                    incoming.receive_content(remote, places, connections, progress)
             finally:
                 progress.done()
         objects = writer.frames_written
@@ -155,10 +171,11 @@ def run_fetch(
 class _Incoming:
     """Frames on their way into the local store."""
 
-    def __init__(self, frames: FrameStore, codec: ObjectCodec, writer: PackWriter) -> None:
+    def __init__(self, frames: FrameStore, codec: ObjectCodec, writer: PackWriter, sink: ChunkSink | None) -> None:
         self._frames = frames
         self._codec = codec
         self._writer = writer
+        self._sink = sink
         self._lock = threading.Lock()
         self._chunks: dict[ObjectId, None] = {}
 
@@ -198,6 +215,24 @@ class _Incoming:
             if all(oid in pending for oid in asked):
                 raise IntegrityError(f"{remote.url} does not send the objects that its refs need.")
 
+    def prepare(self, sink: ChunkSink, seen: Survey) -> None:
+        """Let someone find out what of the chunks that come is wanted, now that all history is here."""
+        sink.prepare(PendingFrames(self._frames, self._writer), seen, self._chunks)
+
+    def receive_content(
+        self, remote: Remote, places: Sequence[PackedRows], connections: int, progress: Progress
+    ) -> None:
+        """Bring chunks from where they stand."""
+        size = sum(part.size for part in places)
+        progress.start(size, "bytes", "Receiving")
+        if self._sink is not None:
+            self._sink.begin(size)
+        for part in places:
+            rows = part.rows()
+            run_several(
+                partial(self.receive_chunks, remote, progress), spans(rows), at_once(rows, connections), remote.abort
+            )
+
     def receive_chunks(self, remote: Remote, progress: Progress, span: Span, stop: Stop) -> None:
         """Bring the chunks of one range, each verified before the writer gets it."""
         try:
@@ -216,15 +251,17 @@ class _Incoming:
     def _receive_span(self, remote: Remote, progress: Progress, span: Span, stop: Stop) -> None:
         with closing(remote.read_pack(span.pack, span.start, span.end - span.start)) as blocks:
             for row, data in cut(span, blocks, stop):
-                raw_length = self._check_chunk(remote, row, data)
+                content = self._check_chunk(remote, row, data)
                 with self._lock:
-                    self._writer.append(data, raw_length)
+                    self._writer.append(data, len(content))
+                if self._sink is not None:
+                    self._sink.put(row.id, content)
                 progress.advance(row.length)
 
-    def _check_chunk(self, remote: Remote, row: LocatedRow, data: memoryview) -> int:
-        """Open a chunk; return its raw length."""
+    def _check_chunk(self, remote: Remote, row: LocatedRow, data: memoryview) -> bytes | memoryview:
+        """Open a chunk; return its content, good until this thread opens the next."""
         try:
-            return len(self._codec.open(read_frame(row, data), row.id, Kind.CHUNK))
+            return self._codec.look_into(read_frame(row, data), row.id)
         except IntegrityError as error:
             raise IntegrityError(
                 f"{remote.url} sent a damaged chunk {row.id.hex()} (pack {row.pack.hex()}, offset {row.offset}): "
@@ -265,7 +302,7 @@ class _Incoming:
 
 
 def _locate_packed(remote: Remote, chunks: Sequence[ObjectId]) -> list[PackedRows]:
-    """Ask where chunks stand, some at a time, and keep it small.
+    """Ask where chunks stand, some at a time, and keep it small, in their order.
 
     Raises:
         IntegrityError: the remote lacks some of them.
@@ -275,16 +312,16 @@ def _locate_packed(remote: Remote, chunks: Sequence[ObjectId]) -> list[PackedRow
 
 
 def _locate_all(remote: Remote, chunks: Sequence[ObjectId]) -> list[LocatedRow]:
-    """Ask where chunks stand.
+    """Ask where chunks stand; return it in their order.
 
     Raises:
         IntegrityError: the remote lacks some of them.
     """
-    found = locate(remote, chunks)
-    if lost := set(chunks) - {row.id for row in found}:
+    found = {row.id: row for row in locate(remote, chunks)}
+    if lost := set(chunks) - found.keys():
         raise IntegrityError(
             f"{remote.url} lacks chunk {next(iter(lost)).hex()} and {len(lost) - 1} more that its history needs.",
             untouched="Nothing was stored.",
             hint="Push from a checkout that has them.",
         )
-    return found
+    return [found[oid] for oid in chunks]

@@ -11,9 +11,10 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 import msgspec
@@ -57,6 +58,8 @@ _RESERVE_BYTES: Final = 16 << 20
 _RACY_BYTES: Final = 4 << 20
 """Content that is rather waited for than read again by the next status."""
 
+NOTHING_WRITTEN: Final[Mapping[int, os.stat_result]] = MappingProxyType({})
+
 Finish: TypeAlias = Callable[[Intent], None]
 """Moves the intent's ref; may be called again after a crash."""
 
@@ -95,6 +98,7 @@ def run_checkout(
     *,
     finish: Finish | None = None,
     progress: Callable[[int], None] = ignore_amount,
+    written: Mapping[int, os.stat_result] = NOTHING_WRITTEN,
 ) -> CheckoutReport:
     """Carry out a plan; the caller holds the repository's lock and has called `recover` before planning.
 
@@ -106,6 +110,7 @@ def run_checkout(
         intent: what HEAD and ref become.
         finish: moves the intent's ref; needed when it names one.
         progress: told how many bytes were written, now and then.
+        written: the status of the new files that stand in their waiting place already, by the number of their write.
 
     Raises:
         WouldOverwriteError: the plan has conflicts; nothing was changed.
@@ -119,21 +124,21 @@ def run_checkout(
         )
     if intent.ref and finish is None:
         raise ValueError("an intent with a ref needs someone to move it")
-    _refuse_unwritable(plan, layout)
-    _refuse_full(plan, layout)
-    if os.path.lexists(layout.checkout):
+    if not written and os.path.lexists(layout.checkout):
         raise RuntimeError("an interrupted checkout must be recovered first")
     journal = Journal(intent, plan.lists, plan.writes)
     begun = False
     try:
-        staged = write_new_files(layout.checkout, plan.writes, plan.lists.fresh, reader, progress)
+        _refuse_unwritable(plan, layout)
+        _refuse_full(plan, layout, sum(status.st_size for status in written.values()))
+        staged = write_new_files(layout.checkout, plan.writes, plan.lists.fresh, reader, progress, written=written)
         write_journal(layout.checkout / _JOURNAL, journal)
         begun = True
     except (OSError, MediaVaultError) as error:
         _raise_translated(error, untouched="The working tree was not changed.")
     finally:
         if not begun:
-            _discard(layout)
+            discard(layout)
     try:
         begun_ns = _settled(layout, max(staged[1::3], default=0), plan.total)
         moved = Mover(layout, journal, staged, begun_ns).run()
@@ -145,6 +150,18 @@ def run_checkout(
             hint="Make room or repair the disk; the next mediagit command finishes it.",
         )
     return CheckoutReport(moved.written, moved.deleted, plan.total, moved.left)
+
+
+def has_room(plan: CheckoutPlan, layout: Layout, besides: int) -> bool:
+    """Say whether the disk can take a plan's new files and so many bytes besides."""
+    return _needed(plan) + besides <= _free(layout)
+
+
+def discard(layout: Layout) -> None:
+    """Remove new files that nothing points to; what cannot be removed does no harm and goes the next time."""
+    with suppress(OSError):
+        fsio.remove(layout.checkout / _JOURNAL)  # for good, before what it lists
+    shutil.rmtree(layout.checkout, ignore_errors=True)
 
 
 def recover(layout: Layout, finish: Finish | None = None) -> RecoveryReport | None:
@@ -168,7 +185,7 @@ def recover(layout: Layout, finish: Finish | None = None) -> RecoveryReport | No
     journal = read_journal(layout.checkout / _JOURNAL)
     if journal is None:
         begun = any(layout.checkout.iterdir())
-        _discard(layout)
+        discard(layout)
         if not begun:
             return None
         return RecoveryReport("", finished=False, left=[])
@@ -202,16 +219,23 @@ def _refuse_unwritable(plan: CheckoutPlan, layout: Layout) -> None:
             )
 
 
-def _refuse_full(plan: CheckoutPlan, layout: Layout) -> None:
-    disk = os.statvfs(layout.folder)
-    needed = plan.total + plan.count * _BLOCK_BYTES // 2 + _RESERVE_BYTES
-    free = disk.f_bavail * disk.f_frsize
+def _refuse_full(plan: CheckoutPlan, layout: Layout, written: int) -> None:
+    needed, free = _needed(plan) - written, _free(layout)
     if plan.total and needed > free:
         raise StorageError(
             f"The checkout needs {needed >> 20} MiB, and the disk has {free >> 20} MiB left.",
             untouched="Nothing was changed.",
             hint="Make room, then try again.",
         )
+
+
+def _needed(plan: CheckoutPlan) -> int:
+    return plan.total + plan.count * _BLOCK_BYTES // 2 + _RESERVE_BYTES
+
+
+def _free(layout: Layout) -> int:
+    disk = os.statvfs(layout.folder)
+    return disk.f_bavail * disk.f_frsize
 
 
 def _raise_translated(error: OSError | MediaVaultError, *, untouched: str, hint: str = "") -> NoReturn:
@@ -231,13 +255,6 @@ def _raise_translated(error: OSError | MediaVaultError, *, untouched: str, hint:
 
 def _lost() -> NoReturn:
     raise StageDamagedError("The staging index is lost.")
-
-
-def _discard(layout: Layout) -> None:
-    """Remove new files that nothing points to; what cannot be removed does no harm and goes the next time."""
-    with suppress(OSError):
-        fsio.remove(layout.checkout / _JOURNAL)  # for good, before what it lists
-    shutil.rmtree(layout.checkout, ignore_errors=True)
 
 
 def _note(layout: Layout, stage: Stage | None, journal: Journal, moved: Moved, finish: Finish | None) -> None:

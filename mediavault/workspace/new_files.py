@@ -5,7 +5,7 @@ Where they go from there is for `mediavault.workspace.moves`.
 
 import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,24 +26,30 @@ if TYPE_CHECKING:
 FEW: Final = 16
 """Up to so many files are synced one by one; more are synced with their whole file system at once."""
 
-_SYNC_BYTES: Final = 64 << 20
+SYNC_BYTES: Final = 64 << 20
 """How much of a large file is written before the disk is set to work on it."""
-
 
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write_new_files(
-    folder: Path, writes: WriteList, fresh: list[str], reader: "ObjectReader", progress: Callable[[int], None]
+    folder: Path,
+    writes: WriteList,
+    fresh: list[str],
+    reader: "ObjectReader",
+    progress: Callable[[int], None],
+    *,
+    written: Mapping[int, os.stat_result],
 ) -> "array[int]":
     """Write all new files, durable when this returns.
 
     Args:
-        folder: where they wait; made, and must not exist.
+        folder: where they wait; made, and must not exist unless some are written.
         writes: what to write.
         fresh: see `journal.Lists`.
         reader: reads content.
         progress: told how many bytes were written, now and then.
+        written: the status of those that are written already, whole and verified, by the number of their write.
 
     Returns:
         for each write three numbers: the new file's mtime_ns, ctime_ns and inode; zeros where there is none.
@@ -53,12 +59,12 @@ def write_new_files(
         OSError: the disk failed or is full.
     """
     fsio.make_folders(folder)
-    few = len(writes) <= FEW
+    few = len(writes) <= FEW and not written
     names = StagedNames(fresh)
     stamps = array("q")
     with (
         OpenFolders(folder, sync=few) as folders,
-        closing(reader.chunks(_chunks_of(writes, reader))) as content,
+        closing(reader.chunks(_chunks_of(writes, written, reader))) as content,
         SyncBehind() as behind,
     ):
         writer = _FileWriter(folders, str(folder), content, progress, behind, sync=few)
@@ -66,16 +72,20 @@ def write_new_files(
             if write.only_mode:
                 stamps.extend((0, 0, 0))
                 continue
-            status = writer.write(names.place(number, write.path), write)
+            status = written.get(number)
+            if status is None:
+                status = writer.write(names.place(number, write.path), write)
+            else:
+                progress(write.size)
             stamps.extend((status.st_mtime_ns, status.st_ctime_ns, status.st_ino & INODE_MASK))
     if not few:
         fsio.sync_filesystem(folder)
     return stamps
 
 
-def _chunks_of(writes: Iterable[Write], reader: "ObjectReader") -> Iterator[ManifestEntry]:
-    for write in writes:
-        if write.child and not write.only_mode:
+def _chunks_of(writes: Iterable[Write], written: Container[int], reader: "ObjectReader") -> Iterator[ManifestEntry]:
+    for number, write in enumerate(writes):
+        if write.child and not write.only_mode and number not in written:
             yield from reader.chunk_list(write.link(), write.size)
 
 
@@ -114,7 +124,7 @@ class _FileWriter:
                 raise _wrong_content(write.path)
             os.symlink(write.target, name, dir_fd=folder)
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
-        fd = os.open(name, _FLAGS, 0o777 if write.mode is Mode.EXECUTABLE else 0o666, dir_fd=folder)
+        fd = os.open(name, _FLAGS, permissions(write.mode), dir_fd=folder)
         try:
             path = Path(self._path, place)
             if self._fill(fd, path, write) != write.digest:
@@ -145,13 +155,18 @@ class _FileWriter:
             _write_whole(fd, block)
             self._progress(len(block))
             waiting += len(block)
-            if waiting >= _SYNC_BYTES:
+            if waiting >= SYNC_BYTES:
                 self._behind.file(fd, path)
                 waiting = 0
             block = next(self._content, b"") if left else b""
         if left:
             raise _wrong_content(write.path)
         return hasher.digest()
+
+
+def permissions(mode: Mode) -> int:
+    """Return what a new file is made with; the umask takes away from it."""
+    return 0o777 if mode is Mode.EXECUTABLE else 0o666
 
 
 def _write_whole(fd: int, block: bytes | memoryview) -> None:

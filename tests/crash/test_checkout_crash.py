@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from mediavault.model.ids import ObjectId
+from mediavault.model.objects import ManifestEntry
+from mediavault.workspace import arriving_files
+from mediavault.workspace.arriving_files import ArrivingFiles
 from mediavault.workspace.layout import Head
 from mediavault.workspace.materialise import Intent, recover, run_checkout
 from mediavault_backends import fsio
@@ -193,3 +196,45 @@ def test_a_damaged_stage_does_not_keep_a_checkout_from_being_finished(tmp_path: 
     assert report.finished
     assert project.working() == new_files
     assert project.layout.read_head() == Head("other")
+
+
+def test_files_written_while_they_came_count_only_with_the_whole_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arriving_files, "LARGE", 2000)
+    monkeypatch.setattr(arriving_files, "SYNC_BYTES", 1000)
+    outcomes = set()
+    for number in range(1 << 10):
+        project = Project(tmp_path / str(number))
+        tree = project.tree({**OLD, "b/large": b"large" * 900})
+        with cut_before(number) as steps, suppress(PowerCut):
+            checked_out_as_it_comes(project, tree)
+        report = recover(project.layout)
+        begun = any(step.path.name == "journal" and step.kind == "rename" for step in steps[:number])
+        assert report is None or report.finished == begun
+        assert project.working() == ({**OLD, "b/large": b"large" * 900} if begun else {})
+        assert project.status(tree if begun else None).clean
+        assert not project.layout.checkout.exists()
+        outcomes.add(begun)
+        project.stage.close()
+        if len(steps) <= number:
+            break
+    assert outcomes == {False, True}
+    kinds = [step.kind if step.path.name != "journal" else "journal" for step in steps]
+    assert kinds.index("sync-filesystem") < kinds.index("journal")
+
+
+def checked_out_as_it_comes(project: Project, tree: ObjectId) -> None:
+    """Check out into nothing, the large files from chunks that are put one by one, last chunk first."""
+    plan = project.plan(None, tree)
+    entries = [
+        entry for write in plan.writes if write.child for entry in project.reader.chunk_list(write.link(), write.size)
+    ]
+    coming = {entry.chunk for entry in entries}
+    with ArrivingFiles(project.layout.checkout, plan, project.reader, coming) as files:
+        for entry in reversed(entries):
+            content = b"".join(project.reader.chunks([ManifestEntry(entry.chunk, entry.length)]))
+            files.put(entry.chunk, content)
+        written = files.finish()
+    assert written
+    run_checkout(plan, project.layout, project.stage, project.reader, Intent("clone"), written=written)

@@ -15,7 +15,7 @@ from mediavault.workspace.checkout_plan import plan_restore
 from mediavault.workspace.journal import Intent, Lists, StagedNames, WriteList, read_journal, write_of
 from mediavault.workspace.layout import Head
 from mediavault.workspace.links import target_problem
-from mediavault.workspace.materialise import CheckoutPlan, recover, run_checkout
+from mediavault.workspace.materialise import CheckoutPlan, has_room, recover, run_checkout
 from mediavault.workspace.scan import lstat_file
 from mediavault.workspace.stage import StageRow, trusted
 from mediavault.workspace.status import Change, ChangeKind
@@ -616,6 +616,28 @@ def test_a_full_disk_is_found_before_anything_is_written(
     with pytest.raises(StorageError, match="MiB left"):
         project.switch(one, two)
     assert project.working() == ONE
+
+
+def test_what_is_written_already_needs_no_room_again(
+    project: Project, one: ObjectId, two: ObjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, intent = project.plan(one, two), Intent("switch")
+    number = next(number for number, write in enumerate(plan.writes) if write.path == "a")
+    free = next(size for size in range(16 << 20, 1 << 30, 100) if fits(plan, project, size, monkeypatch))
+    monkeypatch.setattr(materialise, "_free", lambda _: free - 1000)
+    with pytest.raises(StorageError, match="MiB left"):
+        run_checkout(plan, project.layout, project.stage, project.reader, intent)
+    project.layout.checkout.mkdir()
+    new = project.layout.checkout / str(number)
+    new.write_bytes(b"2" * 2500)
+    run_checkout(plan, project.layout, project.stage, project.reader, intent, written={number: new.stat()})
+    assert project.working() == TWO
+
+
+def fits(plan: CheckoutPlan, project: Project, free: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Tell whether a plan's files, and a million bytes besides, fit on a disk."""
+    monkeypatch.setattr(materialise, "_free", lambda _: free + 1_000_000)
+    return has_room(plan, project.layout, 1_000_000)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
