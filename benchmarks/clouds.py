@@ -48,20 +48,27 @@ def run(bench: Bench) -> None:
     ours.fresh(source)
     bench.untimed(ours, "ingest")
     found = Measured()
-    (work / "minio").mkdir()
-    with minio.running(SERVICES, work / "minio") as store:
+    for number in range(bench.options.rounds + 1):
+        with _minio(work / "minio") as cloud:
+            _round(bench, ours, cloud, found, number)
+    _report(bench, found, trees.total_bytes(source))
+    bench.finish()
+
+
+@contextmanager
+def _minio(folder: Path) -> Iterator[Mapping[str, str]]:
+    """Run an empty MinIO, so that the disk has to hold one round only; give the environment in which it is found."""
+    folder.mkdir()
+    with minio.running(SERVICES, folder) as store:
         make_bucket(store, BUCKET)
-        cloud = {
+        yield {
             "AWS_ACCESS_KEY_ID": store.access_key,
             "AWS_SECRET_ACCESS_KEY": store.secret_key,
             "AWS_ENDPOINT_URL": store.endpoint,
             "AWS_REGION": "us-east-1",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
-        for number in range(bench.options.rounds + 1):
-            _round(bench, ours, cloud, found, number)
-    _report(bench, found, trees.total_bytes(source))
-    bench.finish()
+    shutil.rmtree(folder)
 
 
 def _round(bench: Bench, ours: MediaGit, cloud: Mapping[str, str], found: Measured, number: int) -> None:
