@@ -7,12 +7,14 @@ time; how it does without that is told besides.
 
 import shutil
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-from benchmarks import trees
+from benchmarks import measure, trees
 from benchmarks.bench import Bench, Table, make_corpus, verdict
 from benchmarks.measure import Command, Run, Spread
 from benchmarks.tools import MediaGit
@@ -25,7 +27,6 @@ SERVICES = ROOT / ".services"
 GIB = 1 << 30
 BUCKET = "media"
 SERVED, SIGNED, DIRECTLY = "through the server", "by signed URLs", "without a server"
-BOTO, UNSYNCED = "boto3", "boto3 that syncs nothing"
 WANTED = {SERVED: 0.7, SIGNED: 0.9, DIRECTLY: 0.9}
 MAX_REQUESTS = 32.0
 MAX_PEAK = 512e6
@@ -33,10 +34,19 @@ MAX_PEAK = 512e6
 
 @dataclass
 class Measured:
-    """What the rounds brought: runs by what was done and how, calls of the store for each GiB."""
+    """What the rounds brought, by what was done and how, such as ("push", SIGNED).
 
-    runs: dict[tuple[str, str], list[Run]] = field(default_factory=dict)
-    calls: dict[str, list[float]] = field(default_factory=dict)
+    Attributes:
+        ours: the runs of mediagit.
+        theirs: those of boto3 next to them; a clone's with its sync.
+        unsynced: boto3's fetches, without theirs.
+        calls: calls of the store for each GiB.
+    """
+
+    ours: dict[tuple[str, str], list[Run]] = field(default_factory=lambda: defaultdict(list))
+    theirs: dict[tuple[str, str], list[Run]] = field(default_factory=lambda: defaultdict(list))
+    unsynced: dict[str, list[Run]] = field(default_factory=lambda: defaultdict(list))
+    calls: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
 def run(bench: Bench) -> None:
@@ -72,39 +82,64 @@ def _minio(folder: Path) -> Iterator[Mapping[str, str]]:
 
 
 def _round(bench: Bench, ours: MediaGit, cloud: Mapping[str, str], found: Measured, number: int) -> None:
-    """Push and clone by boto3, through the server and direct; round 0 only warms up."""
-    source = bench.options.work / "source"
-    packs = packs_of(ours.work / "tree", bench.options.work / "packs", smallest=0)
-    fetched, copy = bench.options.work / "fetched", bench.options.work / "copy"
-    gibs = max(1.0, trees.total_bytes(source) / GIB)
+    """Push and clone in each way, boto3 next to mediagit, and before it in every other round; round 0 only warms up."""
     environment = {**ours.environment(), **cloud, "PYTHONPATH": str(ROOT)}
-    # Without the passphrase: the key is known on this computer, and Argon2 is no part of a transfer.
-    known = {name: value for name, value in environment.items() if name != "MEDIAGIT_PASSPHRASE"}
-
-    def take(what: str, how: str, *commands: Sequence[str]) -> None:
-        name = f"{ours.name}, {how}" if how in WANTED else how
-        chosen = {**known, "MEDIAGIT_DIRECT": "off" if how == SERVED else "auto"}
-        lines = [Command(tuple(arguments), ours.work / "tree") for arguments in commands]
-        run = bench.timed(name, what, lines, chosen, warm_up=not number, reads=[packs])
-        if number:
-            found.runs.setdefault((what, how), []).append(run)
-            if how in WANTED:
-                found.calls.setdefault(f"{what}, {how}", []).append(said(bench, "requests") / gibs)
-
-    boto = (sys.executable, "-m", "benchmarks.boto_client")
-    take("push", BOTO, (*boto, "put", BUCKET, f"boto-{number}", str(packs)))
-    get, sync = (*boto, "get", BUCKET, f"boto-{number}", str(fetched)), ("sync", "-f", str(fetched))
-    take("clone", BOTO, get, sync)
-    shutil.rmtree(fetched)
-    take("clone", UNSYNCED, get)
-    shutil.rmtree(fetched)
+    packs = packs_of(ours.work / "tree", bench.options.work / "packs", smallest=0)
     with _ways(environment, number) as ways:
         for how, url in ways.items():
-            set_remote(ours, url)
-            take("push", how, (ours.program, "push", "--json", "-u", "origin", "main"))
-            take("clone", how, (ours.program, "clone", "--json", url, str(copy)))
-            compare_clone(ours.name, source, copy)
-            shutil.rmtree(copy)
+            way = _Way(bench, ours, environment, packs, found, how, count=bool(number))
+            pair = [partial(way.by_boto, f"boto-{number}-{url.rpartition('/')[2]}"), partial(way.by_us, url)]
+            for take in pair if number % 2 else reversed(pair):
+                take()
+
+
+@dataclass
+class _Way:
+    """One way to push and clone, in one round; `count` unless it only warms up."""
+
+    bench: Bench
+    ours: MediaGit
+    environment: Mapping[str, str]
+    packs: Path
+    found: Measured
+    how: str
+    count: bool
+
+    def by_boto(self, prefix: str) -> None:
+        """Send the packs, and fetch them to the disk, by boto3's transfer manager."""
+        program, fetched = (sys.executable, "-m", "benchmarks.boto_client"), self.bench.options.work / "fetched"
+        sent = self._timed("boto3", "push", *program, "put", BUCKET, prefix, str(self.packs))
+        came = self._timed("boto3", "clone", *program, "get", BUCKET, prefix, str(fetched))
+        synced = measure.run([Command(("sync", "-f", str(fetched)), fetched)], self.environment, self.bench.log)
+        print(f"  sync      boto3          {synced.seconds:7.2f} s", flush=True)
+        shutil.rmtree(fetched)
+        if self.count:
+            self.found.theirs["push", self.how].append(sent)
+            self.found.theirs["clone", self.how].append(replace(came, seconds=came.seconds + synced.seconds))
+            self.found.unsynced[self.how].append(came)
+
+    def by_us(self, url: str) -> None:
+        """Push to an address, and clone from it."""
+        copy, program = self.bench.options.work / "copy", self.ours.program
+        set_remote(self.ours, url)
+        for what, arguments in {
+            "push": ("push", "--json", "-u", "origin", "main"),
+            "clone": ("clone", "--json", url, str(copy)),
+        }.items():
+            run = self._timed(f"{self.ours.name}, {self.how}", what, program, *arguments)
+            if self.count:
+                size = max(GIB, trees.total_bytes(self.bench.options.work / "source"))
+                self.found.ours[what, self.how].append(run)
+                self.found.calls[what, self.how].append(said(self.bench, "requests") * GIB / size)
+        compare_clone(self.ours.name, self.bench.options.work / "source", copy)
+        shutil.rmtree(copy)
+
+    def _timed(self, name: str, what: str, *arguments: str) -> Run:
+        command = Command(arguments, self.ours.work / "tree")
+        # Without the passphrase: the key is known on this computer, and Argon2 is no part of a transfer.
+        chosen = {name: value for name, value in self.environment.items() if name != "MEDIAGIT_PASSPHRASE"}
+        chosen["MEDIAGIT_DIRECT"] = "off" if self.how == SERVED else "auto"
+        return self.bench.timed(name, what, [command], chosen, warm_up=not self.count, reads=[self.packs])
 
 
 @contextmanager
@@ -125,10 +160,8 @@ def _ways(environment: Mapping[str, str], number: int) -> Iterator[Mapping[str, 
 
 def _report(bench: Bench, found: Measured, size: int) -> None:
     cells = [["work", "MB/s", "boto3 MB/s", "peak MB", "speed, it ÷ boto3", "wanted", "held"]]
-    for (what, how), runs in found.runs.items():
-        if how not in WANTED:
-            continue
-        theirs = found.runs[what, BOTO]
+    for (what, how), runs in found.ours.items():
+        theirs = found.theirs[what, how]
         ratio = _speed(runs, theirs)
         speeds = [f"{size / 1e6 / Spread.of(run.seconds for run in taken).median:.0f}" for taken in (runs, theirs)]
         wanted = WANTED[how]
@@ -142,13 +175,13 @@ def _report(bench: Bench, found: Measured, size: int) -> None:
     )
     bench.tables.append(Table("Push and clone on MinIO, incompressible", note, cells))
     cells = [["figure", "median (least-greatest)", "wanted", "held"]]
-    for how in WANTED:
-        ratio = _speed(found.runs["clone", how], found.runs["clone", UNSYNCED])
-        cells.append([f"clone, {how}: speed, it ÷ {UNSYNCED}", ratio.text(), "", ""])
-    for what, calls in found.calls.items():
+    for how, theirs in found.unsynced.items():
+        ratio = _speed(found.ours["clone", how], theirs)
+        cells.append([f"clone, {how}: speed, it ÷ boto3 that syncs nothing", ratio.text(), "", ""])
+    for (what, how), calls in found.calls.items():
         spread = Spread.of(calls)
-        cells.append([f"calls for each GiB, {what}", spread.text(1), *verdict(spread.median, MAX_REQUESTS)])
-    peak = max(run.peak_bytes for (_, how), runs in found.runs.items() if how in WANTED for run in runs)
+        cells.append([f"calls for each GiB, {what}, {how}", spread.text(1), *verdict(spread.median, MAX_REQUESTS)])
+    peak = max(run.peak_bytes for runs in found.ours.values() for run in runs)
     cells.append(["peak memory of mediagit", f"{peak / 1e6:.0f} MB", *verdict(peak, MAX_PEAK, "≤ 512 MB")])
     bench.tables.append(
         Table(
