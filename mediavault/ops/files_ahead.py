@@ -84,7 +84,7 @@ class FilesAhead:
             tree = reader.commit(commit).tree
             plan = plan_checkout(layout, self._stage, reader, base=None, target=tree)
             files = ArrivingFiles(layout.checkout, plan, reader, coming)
-        except MediaVaultError:
+        except (MediaVaultError, OSError):
             return
         if not plan.conflicts:
             self._commit, self._plan, self._files = commit, plan, self._context.enter_context(files)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mediavault.errors import RemoteError
+from mediavault.errors import IntegrityError, RemoteError
 from mediavault.ops import files_ahead
 from mediavault.sync.direct import DirectRemote
 from mediavault.workspace import arriving_files
@@ -159,6 +159,18 @@ def test_where_very_much_comes_nothing_is_planned_before(
     monkeypatch.setattr(files_ahead, "MOST_CHUNKS", 3)
     monkeypatch.setattr(files_ahead, "plan_checkout", lambda *_, **__: pytest.fail("it was planned"))
     assert content(clone(tmp_path, remote)) == FILES
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "disk"), IntegrityError("A tree is odd.")])
+def test_what_cannot_be_planned_ahead_is_planned_afterwards(
+    tmp_path: Path, remote: str, monkeypatch: pytest.MonkeyPatch, taken: list[int], error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(files_ahead, "plan_checkout", fail)
+    assert content(clone(tmp_path, remote)) == FILES
+    assert taken == []
 
 
 def test_a_clone_that_goes_on_writes_ahead_what_is_still_to_come(
