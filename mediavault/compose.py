@@ -405,7 +405,7 @@ def clone_repository(
     """
     from mediavault.ops import clone as op  # noqa: PLC0415 -- only cloning needs the room of transfers
     from mediavault.ops.fetch import run_fetch  # noqa: PLC0415 -- as above
-    from mediavault.ops.files_ahead import FilesAhead  # noqa: PLC0415 -- as above
+    from mediavault.ops.files_ahead import FilesAhead  # noqa: PLC0415 -- only cloning writes files ahead
 
     settings = settings_of(environ, None).settings
     with connected(environ, settings, url) as remote:

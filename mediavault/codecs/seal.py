@@ -97,7 +97,7 @@ class PlainSealer:
         finish_frame(frame)
         return frame
 
-    def open(self, frame: Frame, into: memoryview | None = None) -> bytes | memoryview:  # noqa: ARG002 -- see the protocol
+    def open(self, frame: Frame, into: memoryview | None = None) -> bytes | memoryview:  # noqa: ARG002 -- a payload in clear needs no other memory
         """Return the payload, a view into the frame."""
         _check_suite(frame, SUITE_PLAIN)
         return frame.body

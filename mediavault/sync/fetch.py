@@ -146,8 +146,7 @@ def run_fetch(
             try:
                 progress.start(None, "objects", "Looking what is new")
                 incoming.receive_metadata(remote, plan, spool, progress)
-                if sink is not None:
-                    incoming.prepare(sink, plan.survey)
+                incoming.prepare_sink(plan.survey)
                 found = incoming.take_chunks()
                 chunks = len(found)
                 places = _locate_packed(remote, found)
@@ -215,9 +214,10 @@ class _Incoming:
             if all(oid in pending for oid in asked):
                 raise IntegrityError(f"{remote.url} does not send the objects that its refs need.")
 
-    def prepare(self, sink: ChunkSink, seen: Survey) -> None:
-        """Let someone find out what of the chunks that come is wanted, now that all history is here."""
-        sink.prepare(PendingFrames(self._frames, self._writer), seen, self._chunks)
+    def prepare_sink(self, seen: Survey) -> None:
+        """Let the sink find out what it wants of the chunks that come, now that all history is here."""
+        if self._sink is not None:
+            self._sink.prepare(PendingFrames(self._frames, self._writer), seen, self._chunks)
 
     def receive_content(
         self, remote: Remote, places: Sequence[PackedRows], connections: int, progress: Progress

@@ -64,6 +64,22 @@ def each_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[Reading], None]:
 
 
 @pytest.fixture
+def cable_out_at(each_read: Callable[[Reading], None]) -> Callable[[int], None]:
+    """Return what breaks the transfer off once, before a range that is named by its number."""
+
+    def break_off(at: int) -> None:
+        cable = ["out"]
+
+        def fail(number: int) -> None:
+            if number == at and cable:
+                raise RemoteError(f"The cable is {cable.pop()}.")
+
+        each_read(fail)
+
+    return break_off
+
+
+@pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return of each clone how many files were written ahead."""
     found: list[int] = []
@@ -113,15 +129,9 @@ def test_files_are_written_before_all_content_came(
 
 
 def test_a_clone_that_breaks_off_has_no_file_in_its_place_and_goes_on(
-    tmp_path: Path, remote: str, each_read: Callable[[Reading], None]
+    tmp_path: Path, remote: str, cable_out_at: Callable[[int], None]
 ) -> None:
-    cable = ["out"]
-
-    def fail(number: int) -> None:
-        if number == 4 and cable:
-            raise RemoteError(f"The cable is {cable.pop()}.")
-
-    each_read(fail)
+    cable_out_at(4)
     film = clone(tmp_path, remote, exit_code=4)
     assert "The cable is out." in film.errors
     assert [path.name for path in film.root.iterdir()] == [".mediagit"]
@@ -174,15 +184,9 @@ def test_what_cannot_be_planned_ahead_is_planned_afterwards(
 
 
 def test_a_clone_that_goes_on_writes_ahead_what_is_still_to_come(
-    tmp_path: Path, remote: str, each_read: Callable[[Reading], None], taken: list[int]
+    tmp_path: Path, remote: str, cable_out_at: Callable[[int], None], taken: list[int]
 ) -> None:
-    cable = ["out"]
-
-    def fail(number: int) -> None:
-        if number == 6 and cable:
-            raise RemoteError(f"The cable is {cable.pop()}.")
-
-    each_read(fail)
+    cable_out_at(6)
     clone(tmp_path, remote, exit_code=4)
     assert content(clone(tmp_path, remote)) == FILES
     assert len(taken) == 1
