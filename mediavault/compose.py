@@ -429,12 +429,13 @@ def clone_repository(
 
 @contextmanager
 def _continued_later(root: Path) -> Iterator[None]:
+    kept = f"What was received is kept in {root}."
     try:
         yield
     except RemoteError as error:
-        error.untouched = f"What was received is kept in {root}."
+        error.untouched = kept
         error.hint = "Run the same command again: it continues."
         raise
     except MediaVaultError as error:
-        error.untouched = error.untouched or f"What was received is kept in {root}."
+        error.untouched = f"{error.untouched} {kept}" if error.untouched else kept
         raise

@@ -214,7 +214,6 @@ def _choose(repository: Repository, branch: str | None) -> tuple[str, ObjectId |
         if branch not in found:
             raise NotFoundError(
                 f"There is no branch {branch} there.",
-                untouched="What was fetched is kept.",
                 hint=f"The branches are: {', '.join(found)}. Run the clone again with one of them.",
             )
         return branch, found[branch]

@@ -224,7 +224,6 @@ def _refuse_full(plan: CheckoutPlan, layout: Layout, written: int) -> None:
     if plan.total and needed > free:
         raise StorageError(
             f"The checkout needs {needed >> 20} MiB, and the disk has {free >> 20} MiB left.",
-            untouched="Nothing was changed.",
             hint="Make room, then try again.",
         )
 

@@ -1,14 +1,13 @@
 """What is tracked configures nothing and runs nothing, and what is huge is refused before it is taken in."""
 
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mediavault.objects import reader
 from tests.bad_input import PROJECT, with_remote
 from tests.film import Film
+from tests.full_disk import say_full
 from tests.hostile.served import served
 from tests.hostile.tiny import Tiny, remove_working_files
 from tests.snapshot import snapshot
@@ -66,15 +65,9 @@ def test_a_folder_of_too_many_entries(tiny: Tiny, monkeypatch: pytest.MonkeyPatc
 
 def test_free_space_is_asked_for_before_anything_is_written(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     remove_working_files(tiny.project)
-    real = os.statvfs
-
-    def full(path: Any) -> os.statvfs_result:
-        found = list(real(path))
-        found[4] = 0  # f_bavail
-        return os.statvfs_result(found)
-
-    monkeypatch.setattr(os, "statvfs", full)
+    say_full(monkeypatch)
     film = tiny.film
     assert film.attempt("restore", "--source", "main", ".") == 1
     assert "the disk has" in film.errors
+    assert "The working tree was not changed." in film.errors
     assert snapshot(tiny.project) == {}

@@ -15,6 +15,7 @@ from mediavault.workspace import arriving_files
 from mediavault.workspace.arriving_files import ArrivingFiles
 from mediavault_backends import fsio
 from tests.film import Film, new_film
+from tests.full_disk import say_full
 
 SECONDS = 20
 FILES = {f"shots/{n}.exr": os.urandom(900_000) for n in range(12)}
@@ -160,6 +161,16 @@ def test_a_disk_that_cannot_hold_both_gets_content_first(
 ) -> None:
     monkeypatch.setattr(files_ahead, "has_room", lambda *_: False)
     monkeypatch.setattr(ArrivingFiles, "put", lambda *_: pytest.fail("it was begun"))
+    assert content(clone(tmp_path, remote)) == FILES
+
+
+def test_files_that_do_not_fit_leave_what_was_received(tmp_path: Path, remote: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        say_full(patch)
+        film = clone(tmp_path, remote, exit_code=1)
+    assert "The working tree was not changed. What was received is kept in" in film.errors
+    assert [path.name for path in film.root.iterdir()] == [".mediagit"]
+    assert film.json("verify")["ok"]
     assert content(clone(tmp_path, remote)) == FILES
 
 
