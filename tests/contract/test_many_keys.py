@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from mediavault_backends.api import Absent, Backend
 from mediavault_backends.local import LocalBackend
 from mediavault_backends.memory import MemoryBackend
+from mediavault_backends.multi import multi
 from tests.contract.many_keys import check_listing, keys_of
+from tests.contract.pairs import journal_of
 
 pytestmark = pytest.mark.deep
 
@@ -41,6 +44,14 @@ def memory(_: Path) -> Backend:
 def test_a_million_keys_are_listed(make: Callable[[Path], Backend], tmp_path: Path) -> None:
     store = make(tmp_path)
     check_listing(store, COUNT)
+
+
+@pytest.mark.timeout(3600)
+def test_a_million_keys_of_two_stores_are_listed(tmp_path: Path) -> None:
+    primary, secondary = memory(tmp_path), memory(tmp_path)
+    journal = journal_of(tmp_path, primary, secondary)
+    with closing(multi(primary, secondary, journal, mode="mirror", read="nearest")) as store:
+        check_listing(store, COUNT)
 
 
 @pytest.mark.timeout(3600)

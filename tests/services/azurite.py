@@ -39,25 +39,32 @@ class Azurite:
 
 
 def install(folder: Path) -> None:
-    """Fetch it into `folder`; needs npm, and does nothing when it is there."""
-    if _program(folder).exists():
-        return
+    """Fetch it into `folder`; needs npm, and does nothing when the same is there."""
+    wanted = Path(__file__).with_name("azurite_npm")
     home = folder / "azurite"
+    there = home / "there.json"
+    lock = (wanted / "package-lock.json").read_bytes()
+    if there.exists() and there.read_bytes() == lock:
+        return
     home.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
-        shutil.copy(Path(__file__).with_name("azurite_npm") / name, home / name)
+        shutil.copy(wanted / name, home / name)
     command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
     subprocess.run(command, cwd=home, check=True)
+    there.write_bytes(lock)  # last, so that what was broken off is fetched again
 
 
 @contextlib.contextmanager
-def running(folder: Path, scratch: Path, certificate: Certificate | None = None) -> Iterator[Azurite]:
+def running(
+    folder: Path, scratch: Path, certificate: Certificate | None = None, *, database: str | None = None
+) -> Iterator[Azurite]:
     """Run it on a port that it chooses, with its data in `scratch`.
 
     Args:
         folder: what `install` filled.
         scratch: an empty folder.
         certificate: serve HTTPS with this one, and take tokens besides the key.
+        database: the address of a PostgreSQL database for its metadata; in a file of its own without it.
     """
     if not _program(folder).exists():
         raise RuntimeError("Azurite is not there: run `make services`")
@@ -67,7 +74,9 @@ def running(folder: Path, scratch: Path, certificate: Certificate | None = None)
     secure: list[str | Path] = []
     if certificate is not None:
         secure = ["--oauth", "basic", "--cert", certificate.path, "--key", certificate.key_path]
+    kept = [] if database is None else ["env", f"AZURITE_DB={database.replace('postgresql:', 'postgres:')}"]
     command: list[str | Path] = [
+        *kept,
         _program(folder),
         "--blobHost",
         "127.0.0.1",

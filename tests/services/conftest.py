@@ -17,7 +17,9 @@ NAMES: Final = {
     "seaweed_server": "SeaweedFS",
     "minio_server": "MinIO",
     "azurite_server": "Azurite",
+    "azurite_with_database": "Azurite",
     "fake_gcs_server": "fake-gcs-server",
+    "fake_gcs_of_files": "fake-gcs-server",
     "postgres_url": "PostgreSQL",
 }
 PASSED = pytest.StashKey[Counter[tuple[str, str]]]()
@@ -46,7 +48,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not found:
         return
     terminalreporter.section("what passed against which server")
-    for server in NAMES.values():
+    for server in dict.fromkeys(NAMES.values()):
         files = {file: count for (name, file), count in sorted(found.items()) if name == server}
         listed = ", ".join(f"{file} {count}" for file, count in files.items())
         terminalreporter.write_line(f"{server:16} {sum(files.values()):4}   {listed or 'NOTHING'}")
@@ -137,9 +139,27 @@ def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[azurite
         yield server
 
 
+@pytest.fixture
+def azurite_with_database(postgres_url: str, tmp_path: Path) -> Iterator[azurite.Azurite]:
+    """One that finds a blob by an index; by itself it reads all it knows for each blob that is made."""
+    with azurite.running(SERVICES, tmp_path, database=postgres_url) as server:
+        server.make_container("media")
+        yield server
+
+
 @pytest.fixture(scope="session")
 def fake_gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fake_gcs.FakeGcs]:
     with fake_gcs.running(SERVICES, tmp_path_factory.mktemp("fake-gcs")) as server:
+        server.make_bucket("media")
+        yield server
+
+
+@pytest.fixture
+def fake_gcs_of_files(tmp_path: Path) -> Iterator[fake_gcs.FakeGcs]:
+    """One that finds an object by its path; in memory it reads all it knows for each object that is made."""
+    objects = tmp_path / "objects"
+    objects.mkdir()
+    with fake_gcs.running(SERVICES, tmp_path, objects=objects) as server:
         server.make_bucket("media")
         yield server
 

@@ -52,23 +52,27 @@ def install(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def running(folder: Path, scratch: Path) -> Iterator[FakeGcs]:
-    """Run it on a free port, with its data in memory.
+def running(folder: Path, scratch: Path, *, objects: Path | None = None) -> Iterator[FakeGcs]:
+    """Run it on a free port.
 
     Args:
         folder: what `install` filled.
-        scratch: an empty folder.
+        scratch: a folder for its log.
+        objects: an empty folder for its data; they are in memory without it.
     """
     if not _program(folder).exists():
         raise RuntimeError("fake-gcs-server is not there: run `make services`")
     (port,) = free_ports(1)
     endpoint = f"http://127.0.0.1:{port}"
+    kept: list[str | Path] = ["-backend=memory"]
+    if objects is not None:
+        kept = ["-backend=filesystem", "-filesystem-root", objects]
     command: list[str | Path] = [
         _program(folder),
+        *kept,
         "-scheme=http",
         "-host=127.0.0.1",
         f"-port={port}",
-        "-backend=memory",
         f"-external-url={endpoint}",
         f"-public-host=127.0.0.1:{port}",
         "-log-level=error",
