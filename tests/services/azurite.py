@@ -26,11 +26,12 @@ _ADDRESS = re.compile(r"successfully listens on https?://127\.0\.0\.1:(\d+)")
 
 @dataclass(frozen=True)
 class Azurite:
-    """Where it is, and whom it lets in."""
+    """Where it is, whom it lets in, and in which database its metadata are, if in any."""
 
     endpoint: str
     account_name: str = ACCOUNT
     account_key: str = KEY
+    database: str | None = None
 
     def make_container(self, name: str) -> None:
         """Make an empty container."""
@@ -90,7 +91,8 @@ def running(
         *secure,
     ]
     with process(command, log, lambda: _address(log) is not None):
-        yield Azurite(f"{'https' if certificate else 'http'}://127.0.0.1:{_address(log)}/{ACCOUNT}")
+        scheme = "https" if certificate else "http"
+        yield Azurite(f"{scheme}://127.0.0.1:{_address(log)}/{ACCOUNT}", database=database)
 
 
 def _address(log: Path) -> str | None:

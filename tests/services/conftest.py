@@ -140,9 +140,12 @@ def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[azurite
 
 
 @pytest.fixture
-def azurite_with_database(postgres_url: str, tmp_path: Path) -> Iterator[azurite.Azurite]:
+def azurite_with_database(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[azurite.Azurite]:
     """One that finds a blob by an index; by itself it reads all it knows for each blob that is made."""
-    with azurite.running(SERVICES, tmp_path, database=postgres_url) as server:
+    with (
+        postgres.running(tmp_path_factory.mktemp("postgres")) as url,
+        azurite.running(SERVICES, tmp_path, database=url) as server,
+    ):
         server.make_container("media")
         yield server
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 from botocore.session import Session
 from sqlalchemy import MetaData, Table, create_engine, insert, select
 
+from tests.services.azurite import Azurite
 from tests.services.seaweed import Server
 
 Request = tuple[str, str, bytes, dict[str, str]]
@@ -86,9 +87,10 @@ def gcs_uploads(prefix: str, keys: Iterable[str]) -> Generator[Request]:
         yield "POST", f"/upload/storage/v1/b/media/o?uploadType=media&name={name}", b"", {}
 
 
-def copy_azurite_blob(database: str, source: str, targets: Generator[str]) -> None:
-    """Copy the row of a blob for each other name, in the PostgreSQL database of an Azurite."""
-    engine = create_engine(database.replace("postgresql:", "postgresql+psycopg:"))
+def copy_azurite_blob(server: Azurite, source: str, targets: Generator[str]) -> None:
+    """Copy the row of a blob for each other name, in the PostgreSQL database of an Azurite that has one."""
+    assert server.database is not None
+    engine = create_engine(server.database.replace("postgresql:", "postgresql+psycopg:"))
     blobs = Table("Blobs", MetaData(), autoload_with=engine)
     with engine.begin() as connection:
         row = connection.execute(select(blobs).where(blobs.c.blobName == source)).mappings().one()
