@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from botocore.session import Session
 
 from mediavault_backends.settings import S3Settings
 from tests.services import azurite, fake_gcs, minio, postgres, seaweed
@@ -116,14 +115,8 @@ def settings_of(server: Server, **changes: object) -> S3Settings:
 
 
 def make_bucket(server: Server, bucket: str) -> None:
-    client = Session().create_client(
-        "s3",
-        region_name="us-east-1",
-        endpoint_url=server.endpoint,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-    )
-    client.create_bucket(Bucket=bucket)  # type: ignore[attr-defined]
+    client = server.client()
+    client.create_bucket(Bucket=bucket)
     client.close()
 
 

@@ -11,7 +11,6 @@ from http.client import HTTPConnection
 from itertools import islice
 from urllib.parse import quote, urlsplit
 
-from botocore.session import Session
 from sqlalchemy import MetaData, Table, create_engine, insert, select
 
 from tests.services.azurite import Azurite
@@ -60,15 +59,9 @@ def _taken(requests: Generator[Request], lock: threading.Lock) -> list[Request]:
 
 def s3_forms(server: Server, prefix: str, keys: Iterable[str]) -> Generator[Request]:
     """Yield the form that creates each key below `prefix` in the bucket "media"; one signature holds for all of them."""
-    client = Session().create_client(
-        "s3",
-        region_name="us-east-1",
-        endpoint_url=server.endpoint,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-    )
+    client = server.client()
     below = f"{prefix}/${{filename}}"
-    signed = client.generate_presigned_post("media", below, ExpiresIn=SIGNED_SECONDS)  # type: ignore[attr-defined]
+    signed = client.generate_presigned_post("media", below, ExpiresIn=SIGNED_SECONDS)
     client.close()
     path = urlsplit(signed["url"]).path
     headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}

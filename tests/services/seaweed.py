@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import urllib3
+from botocore.session import Session
 
 from tests.services.ports import free_ports, process
 
@@ -25,6 +27,16 @@ class Server:
     access_key: str
     secret_key: str
     name: str
+
+    def client(self) -> Any:
+        """Return botocore's own client of it, for what no backend does; the caller closes it."""
+        return Session().create_client(
+            "s3",
+            region_name="us-east-1",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+        )
 
 
 def install(folder: Path) -> None:

@@ -18,7 +18,6 @@ import msgspec
 import pytest
 import urllib3
 from azure.storage.blob import ContainerClient
-from botocore.session import Session
 
 from mediavault.errors import RemoteError
 from mediavault.model.ids import Link
@@ -79,16 +78,10 @@ def s3_cloud(server: Server) -> Cloud:
         "force_path_style": True,
     }
 
-    client = Session().create_client(
-        "s3",
-        region_name="us-east-1",
-        endpoint_url=server.endpoint,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-    )
+    client = server.client()
 
     def class_of(key: str) -> str:
-        found = client.head_object(Bucket="media", Key=f"{prefix}/{key}")  # type: ignore[attr-defined]
+        found = client.head_object(Bucket="media", Key=f"{prefix}/{key}")
         return str(found.get("StorageClass", "STANDARD"))
 
     table = {"backend": "s3", "s3": settings}
