@@ -192,7 +192,7 @@ class MultiBackend:
         condition = self._at_primary(key, when)
         if self._mirror and not names_content(key):
             self._finish_former(key)
-        seen = Seen(stat_of(self._secondary(), key)) if self._mirror else None
+        seen = self._seen(key, when) if self._mirror else None
         intent = self._journal.begin(key, "put")
         try:
             version = self.primary.put(key, body, when=condition)
@@ -498,6 +498,26 @@ class MultiBackend:
             return Matches(Version(when.version.removeprefix(_FIRST)))
         stat_of(self.primary, key)  # where it cannot be asked, that is what is wrong
         raise PreconditionFailedError(f"{key} was read from the secondary: read it again", key=key)
+
+    def _seen(self, key: str, when: Condition) -> Seen:
+        """Return what stands at the secondary, before the primary is changed.
+
+        Raises:
+            PreconditionFailedError: the secondary cannot be asked, and does not need to be: both hold an object.
+        """
+        secondary = self._secondary()
+        try:
+            return Seen(stat_of(secondary, key))
+        except _FAILURES:
+            if isinstance(when, Absent) and self._is_in_both(key):
+                raise PreconditionFailedError(f"{key} exists already", key=key) from None
+            raise
+
+    def _is_in_both(self, key: str) -> bool:
+        """Tell without the secondary whether both hold an object."""
+        # In this order: what is found was journalled before, and is forgotten only when both hold it.
+        found = stat_of(self.primary, key)
+        return found is not None and self._journal.is_complete and not self._journal.kinds(key)
 
     def _finish(self, key: str, intent: int, seen: Seen | None) -> None:
         """Bring up the secondary, of a call that the primary has done."""

@@ -10,6 +10,7 @@ from mediavault.hosting.refusal import RefusedError
 from mediavault.hosting.repository import HostedRepository
 from mediavault.wire import problems
 from mediavault_backends.api import Absent, Blob, Condition, Matches
+from mediavault_backends.confirm import confirm
 from mediavault_backends.errors import NotFoundError, OutcomeUnknownError, PreconditionFailedError
 
 PREFIX: Final = "keys/"
@@ -54,6 +55,7 @@ def store_slot(repo: HostedRepository, name: str, body: bytes, expected: bytes |
     if expected is not None:
         current = read_slot(repo, name)
         if current is not None and current.data == body:
+            confirm(repo.backend, PREFIX + name, body)
             return False
         when = Matches(_expected(current, expected).version)
     unknown = False

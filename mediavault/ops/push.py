@@ -263,6 +263,7 @@ def preview_push(repository: Repository, plan: PushPlan, remote: Remote, place: 
         found, repository.frames, remote, plain=repository.plain, pack_size=repository.settings.core.pack_size
     )
     puts = sum(writes_of(repository.settings, place, size) + _WRITES_A_PACK for size in packs)
+    puts += not found.moves  # of a ref that is there already
     if not made:
         puts += 1 + sum(1 for _ in repository.backend.scan(SLOTS))
     return PushPreview(

@@ -7,7 +7,7 @@ the next one. The mirror takes nothing on trust: each pack is received as a push
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -197,6 +197,8 @@ def run_mirror(
         progress.done()
     for course in plan.courses:
         _move(destination, course)
+    if not plan.courses:
+        _confirm(plan, destination)
     _check_arrived(plan, destination)
     return sender
 
@@ -322,6 +324,12 @@ def _move(destination: Remote, course: Course) -> None:
                 hint="Fetch from the mirror and push to the source what was made there. To give it up: --force.",
             ) from error
         expected = etag_of(value_hash(value))
+
+
+def _confirm(plan: MirrorPlan, destination: Remote) -> None:
+    """Ask once more for a move that was made already; as a push does, and for its reason."""
+    for ref in islice(plan.refs.values(), 1):
+        destination.put_ref(ref.value_bytes, ref.etag)
 
 
 def _check_arrived(plan: MirrorPlan, destination: Remote) -> None:

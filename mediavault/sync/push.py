@@ -191,6 +191,8 @@ def run_push(
     make = partial(next_value, repository, signer, time=now)
     for move in plan.moves:
         observed[move.name] = _move(remote, plan.survey, move, make)
+    if not plan.moves:
+        _confirm(remote, plan)
     after = remote.traffic
     return PushReport(
         moves=plan.moves,
@@ -334,6 +336,17 @@ def _move(remote: Remote, seen: Survey, move: RefMove, make: Callable[[RefState,
     observed = check_observed(move.name, seen.observed.get(move.name), value_bytes)
     assert observed is not None
     return observed
+
+
+def _confirm(remote: Remote, plan: PushPlan) -> None:
+    """Ask once more for a move that was made already, where there is no other to make.
+
+    That a ref can be read where it was to go does not say that a push has succeeded: of two stores, the first may have it
+    alone. The answer to a move comes only when all that was put there before is where it has to be.
+    """
+    there = next((ref for name in plan.unchanged if (ref := plan.survey.refs.get(name)) is not None), None)
+    if there is not None:
+        remote.put_ref(there.value_bytes, there.etag)
 
 
 def _stored_size(frames: FrameStore, oid: ObjectId) -> int:

@@ -57,12 +57,12 @@ def held(store: Path) -> set[Path]:
     }
 
 
-def test_nothing_to_push_costs_nothing(film: Film, tmp_path: Path) -> None:
+def test_nothing_to_push_costs_one_write(film: Film, tmp_path: Path) -> None:
     film("remote", "add", "origin", f"file://{tmp_path}/nas")
     film("config", "set", "remote.origin.prices", "gcs.standard")
     film("push", "origin", "main")
     planned = film.json("push", "--dry-run", "origin", "main")
-    assert (planned["store_requests"]["writes"], planned["cost"]["writes"], planned["cost"]["a_month"]) == (0, 0, 0)
+    assert (planned["store_requests"]["writes"], planned["bytes"], planned["cost"]["a_month"]) == (1, 0, 0)
     assert "Costs" not in film("push", "--dry-run", "origin", "main")
 
 

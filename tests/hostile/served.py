@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 
-from mediavault_backends.local import LocalBackend
+from mediavault_backends.api import Backend
 from mediavault_server.app import create_app
 from mediavault_server.connection import GuardedConnection
 from mediavault_server.settings import ServerSettings
@@ -32,9 +31,9 @@ class Served:
 
 
 @contextmanager
-def served(storage: Path) -> Iterator[Served]:
+def served(storage: Backend) -> Iterator[Served]:
     """Serve a storage; ends when the block does."""
-    app = create_app(ServerSettings(storage={}, shutdown_timeout=2), LocalBackend(storage))
+    app = create_app(ServerSettings(storage={}, shutdown_timeout=2), storage)
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         config = uvicorn.Config(
             app,

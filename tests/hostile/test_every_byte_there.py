@@ -16,6 +16,7 @@ from mediavault.errors import MediaVaultError, RemoteError
 from mediavault.ops.repository import Repository
 from mediavault.wire.client import HttpRemote
 from mediavault.wire.http import Patience
+from mediavault_backends.local import LocalBackend
 from tests.bad_input import IMPATIENT, PROJECT
 from tests.film import Film
 from tests.hostile.newcomer import Newcomer, Received
@@ -43,7 +44,7 @@ def quiet_server() -> Iterator[None]:
 
 @pytest.fixture
 def server(tiny: Tiny) -> Iterator[Served]:
-    with served(tiny.storage) as running:
+    with served(LocalBackend(tiny.storage)) as running:
         yield running
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mediavault.objects import reader
+from mediavault_backends.local import LocalBackend
 from tests.bad_input import PROJECT, with_remote
 from tests.film import Film
 from tests.full_disk import say_full
@@ -30,7 +31,7 @@ def test_hooks_filters_and_settings_never_come_from_content(tiny: Tiny, tmp_path
     film.write(".lfsconfig", "[lfs]\nurl = http://evil.example\n")
     film("add", ".")
     film("commit", "-m", "Trust me")
-    with served(tiny.storage) as server:
+    with served(LocalBackend(tiny.storage)) as server:
         with_remote(tiny.project, server.url)
         film("push", "origin", "main")
         flags = () if tiny.encrypted else ("--no-encryption",)

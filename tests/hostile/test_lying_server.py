@@ -14,6 +14,7 @@ from mediavault.formats.frame import MAX_FRAME
 from mediavault.formats.ref import decode_ref_value, encode_ref_value, placeholder_value, value_hash
 from mediavault.formats.wire import LOCATED_ROW_BYTES, etag_of
 from mediavault.model.ids import Kind
+from mediavault_backends.local import LocalBackend
 from tests.bad_input import IMPATIENT, PROJECT, with_remote
 from tests.film import Film
 from tests.hostile.owner import Owner, frames_of, kind_of, pack_of
@@ -38,7 +39,7 @@ def quiet_server() -> Iterator[None]:
 
 @pytest.fixture
 def server(tiny: Tiny) -> Iterator[Served]:
-    with served(tiny.storage) as running:
+    with served(LocalBackend(tiny.storage)) as running:
         yield running
 
 

@@ -54,7 +54,7 @@ def owner(tiny: Tiny) -> Owner:
 
 @pytest.fixture
 def server(tiny: Tiny) -> Iterator[Served]:
-    with served(tiny.storage) as running:
+    with served(LocalBackend(tiny.storage)) as running:
         with_remote(tiny.project, running.url)
         yield running
 
@@ -514,7 +514,7 @@ def test_a_plain_repository_in_the_place_of_a_sealed_one(
 ) -> None:
     shutil.rmtree(sealed.hosted)
     shutil.copytree(foreign[False].hosted, sealed.hosted)
-    with served(sealed.storage) as server:
+    with served(LocalBackend(sealed.storage)) as server:
         with_remote(sealed.project, server.url)
         met(sealed, server, tmp_path, clone=USAGE)
 

@@ -123,6 +123,29 @@ def test_mirror_does_not_say_that_half_of_it_is_done(mirror: MultiBackend, first
     assert mirror.lag().pending == 0
 
 
+def test_mirror_knows_what_both_have_while_the_secondary_is_away(
+    mirror: MultiBackend, first: Cable, second: Cable
+) -> None:
+    mirror.put(REF, b"one", when=Absent())
+    cut(second)
+    with pytest.raises(PreconditionFailedError):
+        mirror.put(REF, b"one", when=Absent())
+    first.inner.put(PACK, b"found by the primary alone", when=Absent())
+    mirror._journal.ready(mirror._journal.begin(PACK, "put"))
+    for key in (PACK, REF):
+        with pytest.raises(TransientError):
+            mirror.put(key, b"one", when=Absent())
+    assert contents(first) == {REF: b"one", PACK: b"found by the primary alone"}
+
+
+def test_mirror_knows_nothing_of_a_secondary_that_was_never_filled(tmp_path: Path, first: Cable, second: Cable) -> None:
+    first.inner.put(REF, b"one", when=Absent())
+    pair = pair_of(tmp_path / "journal", first, second, mode="mirror", filled=False)
+    cut(second)
+    with pytest.raises(TransientError):
+        pair.put(REF, b"one", when=Absent())
+
+
 def test_what_mirror_did_by_half_is_finished_later(mirror: MultiBackend, second: Cable) -> None:
     version = mirror.put(REF, b"one", when=Absent())
     refuse_puts(second)
