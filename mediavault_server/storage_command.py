@@ -14,6 +14,7 @@ from mediavault.config import Settings, Storage, load_settings, parse_size, user
 from mediavault.errors import ConfigError, MediaVaultError, UsageError
 from mediavault.hosting.checking import Checked, compare_stores, verify_store
 from mediavault.hosting.copying import copy_store
+from mediavault.interrupts import orderly_interrupts
 from mediavault_backends import errors as backend_errors
 from mediavault_backends.api import Backend, Replicating
 from mediavault_backends.keys import SERVER_MARK
@@ -103,7 +104,7 @@ def run(
     """
     options = _parser().parse_args(words)
     try:
-        with contextlib.closing(_Stores(environ, options.config, opener, make_ready)) as stores:
+        with orderly_interrupts(), contextlib.closing(_Stores(environ, options.config, opener, make_ready)) as stores:
             return _RUN[options.verb](options, stores)
     except (MediaVaultError, backend_errors.BackendError, OSError) as error:
         code = exit_code(error)

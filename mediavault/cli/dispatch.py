@@ -9,6 +9,7 @@ from mediavault.cli.exit_codes import ExitCode, exit_code, explain
 from mediavault.cli.main import VERSION
 from mediavault.cli.render import Console
 from mediavault.errors import MediaVaultError, UsageError
+from mediavault.interrupts import orderly_interrupts
 
 if TYPE_CHECKING:
     import typer
@@ -71,7 +72,8 @@ def run(argv: list[str]) -> int:
         folder, debug, rest = _split_globals(argv)
         if folder:
             _enter(folder)
-        code = _answer(rest, console, debug=debug)
+        with orderly_interrupts():
+            code = _answer(rest, console, debug=debug)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is written at exit either

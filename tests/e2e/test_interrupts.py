@@ -1,0 +1,128 @@
+"""Commands that get Ctrl-C in the very step in which the main thread takes a lock: they end, and the next one goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.film import Film
+from tests.prepared import copy_of
+
+pytestmark = pytest.mark.slow
+
+COMMAND = '''
+import os, sys, threading
+
+exec("""
+def __enter__(self):
+    global _left
+    taken = self._lock.__enter__()
+    if get_ident() == _main:
+        _left -= 1
+        if not _left:
+            _kill(_process, 2)
+    return taken
+""", vars(threading))
+vars(threading).update(_kill=os.kill, _process=os.getpid(), _left=int(sys.argv[1]), _main=threading.get_ident())
+threading.Condition.__enter__ = threading.__enter__
+
+from mediavault.cli.dispatch import run
+
+code = run(sys.argv[2:])
+print(int(sys.argv[1]) - threading._left)
+sys.exit(code)
+'''
+"""Runs mediagit, and interrupts it in the step after its main thread took such a lock for the Nth time; prints how many it took."""
+NEVER = 1 << 30
+POINTS = 8
+
+
+def run(at: int, *words: str, cwd: Path) -> tuple[int, int]:
+    """Run a command with an interrupt at the lock of that number; return its exit code, and how many locks were taken."""
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND, str(at), *words],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run in the background of a shell inherit that an interrupt is ignored.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- it only sets a signal
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            pytest.fail(f"{words} hangs after an interrupt at lock {at}")
+    assert "Traceback" not in err, err
+    assert ("Run the same command again" in err) == (process.returncode == 130)
+    return process.returncode, int(out.splitlines()[-1])
+
+
+def interrupted(prepare: Callable[[int], Path], *words: str) -> Iterator[Path]:
+    """Run a command in one new folder after another, interrupted at one lock after another; yield the folders."""
+    code, locks = run(NEVER, *words, cwd=prepare(0))
+    assert code == 0, words
+    assert locks > POINTS
+    codes = []
+    for at in sorted({1 + locks * point // POINTS for point in range(POINTS)}):
+        folder = prepare(at)
+        codes.append(run(at, *words, cwd=folder)[0])
+        yield folder
+    assert set(codes) <= {0, 130}
+    assert codes.count(130) > POINTS // 2
+
+
+@pytest.fixture
+def takes(plain: Film, monkeypatch: pytest.MonkeyPatch) -> Film:
+    """Put files into the project that are not added yet, and go in many packs."""
+    monkeypatch.setenv("MEDIAGIT_CORE__PACK_SIZE", "1MiB")
+    for number in range(8):
+        plain.write(f"takes/{number}.mov", os.urandom(2 << 20))
+    return plain
+
+
+def test_an_add_ends(takes: Film, tmp_path: Path) -> None:
+    for folder in interrupted(lambda at: copy_of(takes.root, tmp_path / f"add-{at}"), "add", "."):
+        film = Film(folder)
+        film("add", ".")
+        assert len(film.status()["staged"]) == 8
+        assert film.json("verify")["ok"]
+
+
+def test_a_push_ends(takes: Film, tmp_path: Path) -> None:
+    takes("add", ".")
+    takes("commit", "-m", "Takes")
+
+    def prepare(at: int) -> Path:
+        film = Film(copy_of(takes.root, tmp_path / f"push-{at}"))
+        film("remote", "add", "nas", f"file://{tmp_path / f'nas-{at}'}")
+        return film.root
+
+    for folder in interrupted(prepare, "push", "nas"):
+        film = Film(folder)
+        film("push", "nas")
+        assert film.json("verify", "--remote", "nas")["ok"]
+
+
+def test_a_clone_ends(takes: Film, tmp_path: Path) -> None:
+    takes("add", ".")
+    takes("commit", "-m", "Takes")
+    takes("remote", "add", "nas", f"file://{tmp_path / 'nas'}")
+    takes("push", "nas")
+    words = ["clone", "--no-encryption", f"file://{tmp_path / 'nas'}", "copy"]
+
+    def prepare(at: int) -> Path:
+        (tmp_path / f"clone-{at}").mkdir()
+        return tmp_path / f"clone-{at}"
+
+    for folder in interrupted(prepare, *words):
+        clone = Film(folder / "copy")
+        if not clone.root.is_dir() or clone.attempt("log") or not (clone.root / "takes").is_dir():
+            Film(folder)(*words)
+        assert clone.status() == {}
+        assert sorted((clone.root / "takes").iterdir())[7].read_bytes() == (takes.root / "takes/7.mov").read_bytes()
