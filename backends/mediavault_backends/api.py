@@ -176,12 +176,14 @@ class Spooling(Protocol):
 class Lag(NamedTuple):
     """How far a second store is behind: objects, the age in seconds of the oldest change that it lacks.
 
-    Until it is `filled`, it also lacks an unknown number of objects that the first store held before.
+    Until it is `filled`, it also lacks an unknown number of objects that the first store held before. `answers` tells whether
+    it can be asked at all.
     """
 
     pending: int
     oldest_seconds: float
     filled: bool = True
+    answers: bool = True
 
 
 @runtime_checkable

@@ -274,11 +274,14 @@ class MultiBackend:
         self._start()
         self._secondary()
         intents = self._journal.intents(under_way=False)
-        filled = self._journal.is_complete
-        if not intents:
-            return Lag(0, 0.0, filled)
-        oldest = min(intent.time for intent in intents)
-        return Lag(len({intent.key for intent in intents}), max(0.0, (time.time_ns() - oldest) / 1e9), filled)
+        now = time.time_ns()
+        oldest = min((intent.time for intent in intents), default=now)
+        return Lag(
+            len({intent.key for intent in intents}),
+            max(0.0, (now - oldest) / 1e9),
+            self._journal.is_complete,
+            answers=not self._is_quiet(_SECOND) and self._asked_second(),
+        )
 
     def close(self) -> None:
         """Stop copying; what is left is copied by the next process. No call may be under way; later ones start it again."""
@@ -341,8 +344,8 @@ class MultiBackend:
         except BackendError as error:
             _log.error("%s cannot be brought up: %s", self.secondary.name, error)
             return False
-        if finished:
-            self._answered(_SECOND)
+        if finished and self._has_failed(_SECOND):
+            self._asked_second()
         return finished
 
     def heal(
@@ -662,6 +665,16 @@ class MultiBackend:
         except _FAILURES:
             self._failed(_SECOND, error)
 
+    def _asked_second(self) -> bool:
+        """Ask the secondary anything; return whether it answers."""
+        try:
+            stat_of(self.secondary, SERVER_MARK)
+        except _FAILURES as error:
+            self._failed(_SECOND, error)
+            return False
+        self._answered(_SECOND)
+        return True
+
     def _give_back(self, key: str) -> int | None:
         """Give the primary an object that it lost; return its size, or None where it is not lost but deleted."""
         with self._journal.lock(key, timeout=_PATIENCE):
@@ -906,18 +919,22 @@ class MultiBackend:
     def _other_disk(self, key: str) -> TransientError:
         return TransientError(f"{self.primary.name} is not the one that was there before", key=key)
 
+    def _has_failed(self, store: str) -> bool:
+        """Tell whether a store has not answered since it failed."""
+        return self._quiet[store] != float("-inf")
+
     def _is_quiet(self, store: str) -> bool:
         return self._clock() < self._quiet[store]
 
     def _failed(self, store: str, error: BackendError) -> None:
         """Leave a store alone for a while; said once."""
-        if self._quiet[store] == float("-inf"):
+        if not self._has_failed(store):
             name = self.primary.name if store == _FIRST else self.secondary.name
             _log.warning("%s does not answer: %s", name, error)
         self._quiet[store] = self._clock() + QUIET
 
     def _answered(self, store: str) -> None:
-        if self._quiet[store] != float("-inf"):
+        if self._has_failed(store):
             self._quiet[store] = float("-inf")
             _log.warning("%s answers again", self.primary.name if store == _FIRST else self.secondary.name)
 

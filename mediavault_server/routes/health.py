@@ -66,6 +66,8 @@ async def _secondary_state(storage: Replicating) -> str:
         return "no answer"
     except BackendError as error:
         return type(error).__name__
-    if not lag.pending:
-        return "ok" if lag.filled else "not filled yet"
-    return f"{lag.pending} {'object' if lag.pending == 1 else 'objects'} behind, for {lag.oldest_seconds:.0f} s"
+    state = "" if lag.answers else "does not answer"
+    if lag.pending:
+        behind = f"{lag.pending} {'object' if lag.pending == 1 else 'objects'} behind, for {lag.oldest_seconds:.0f} s"
+        return f"{behind}; {state}" if state else behind
+    return state or ("ok" if lag.filled else "not filled yet")

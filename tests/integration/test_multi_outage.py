@@ -168,6 +168,7 @@ def test_mirror_refuses_what_it_cannot_keep_twice(tmp_path: Path, start: Start, 
     commit = ann.commit({"a.mov": noise(200_000, 1)})
     ann.push(connect(server.url), commit)
     take_away(tmp_path / "safe")
+    assert health(server) == {"storage": "ok", "storage_secondary": "does not answer"}
     second = ann.commit({"a.mov": noise(300_000, 2)}, [commit.id])
     with pytest.raises(MediaVaultError):
         ann.push(connect(server.url), second)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mediavault_backends.api import Absent, Condition, FileSource, Matches, Version
+from mediavault_backends.api import Absent, Condition, FileSource, Lag, Matches, Version
 from mediavault_backends.errors import (
     AccessDeniedError,
     BackendError,
@@ -73,7 +73,7 @@ def test_mirror_has_it_in_both_before_it_says_so(mirror: MultiBackend, first: Ca
     assert contents(second) == contents(first) == {REF: b"two", PACK: b"pack"}
     mirror.delete(REF)
     assert contents(second) == contents(first) == {PACK: b"pack"}
-    assert mirror.lag() == (0, 0.0, True)
+    assert mirror.lag() == Lag(0, 0.0)
     assert mirror.catch_up()
 
 
@@ -168,6 +168,25 @@ def test_mirror_asks_the_secondary_twice_for_a_put(mirror: MultiBackend, first: 
     assert [method for method, _ in first.calls].count("put") == 1
 
 
+def test_a_secondary_that_is_away_is_told_before_anything_is_behind(
+    tmp_path: Path, first: Cable, second: Cable, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Ticks()
+    pair = pair_of(tmp_path, first, second, mode="mirror", clock=clock)
+    pair.put(REF, b"one", when=Absent())
+    cut(second)
+    for _ in range(5):
+        assert pair.lag() == Lag(0, 0.0, answers=False)
+        assert pair.catch_up(), "nothing is to be copied"
+        clock.now += QUIET
+    mend(second)
+    assert pair.lag() == Lag(0, 0.0)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "memory does not answer",
+        "memory answers again",
+    ]
+
+
 def test_mirror_deletes_nothing_while_the_secondary_is_away(mirror: MultiBackend, first: Cable, second: Cable) -> None:
     mirror.put(SLOT, b"slot", when=Absent())
     cut(second)
@@ -207,7 +226,7 @@ def test_async_never_waits_for_the_secondary(follow: MultiBackend, first: Cable,
     mend(second)
     assert follow.catch_up()
     assert contents(second) == contents(first) == {REF: b"two", PACK: b"pack"}
-    assert follow.lag() == (0, 0.0, True)
+    assert follow.lag() == Lag(0, 0.0)
 
 
 def test_async_deletes_at_the_secondary_later(follow: MultiBackend, second: Cable) -> None:
@@ -571,7 +590,7 @@ def test_a_secondary_with_refs_of_its_own_is_left_alone_and_not_believed(
     assert contents(first) == {REF: b"mine", PACK: b"pack"}
     assert "2 objects" in caplog.text
     assert SLOT in caplog.text
-    assert pair.lag() == (0, 0.0, False)
+    assert pair.lag() == Lag(0, 0.0, filled=False)
     cut(first)
     with pytest.raises(TransientError):
         list(pair.scan())
