@@ -303,7 +303,12 @@ def _judge(frames: FrameStore, seen: Survey, update: RefUpdate) -> RefMove | Non
         )
     if old == update.target:
         if update.target is None and not update.seen:
-            raise NotFoundError(f"There is no {_plain(update.name)} at the server.", untouched="Nothing was changed.")
+            kind, _, name = update.name.partition("/")
+            raise NotFoundError(
+                f"There is no {'tag' if kind == 'tags' else 'branch'} {name} at the server.",
+                untouched="Nothing was changed.",
+                hint="`mediagit fetch`, then `mediagit branch --all` and `mediagit tag`, show the names.",
+            )
         return None
     loses = old is not None and update.target is not None and not _keeps(frames, update.name, old, update.target)
     if loses and not update.force:

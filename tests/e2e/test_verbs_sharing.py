@@ -189,7 +189,7 @@ def test_branches_and_tags_are_pushed_and_deleted(film: Film, copy: Film) -> Non
     film("push", "origin", ":tags/v1")
     names = {ref["name"]: ref["new"] for ref in copy.json("fetch")["refs"]}
     assert names == {"remotes/origin/graded": None}
-    film("push", "--delete", "origin", "graded", exit_code=1)
+    assert "There is no branch graded at the server." in film("push", "--delete", "origin", "graded", exit_code=1)
     film("push", "--delete", exit_code=2)
     film("push", "origin", "nowhere", exit_code=1)
 
