@@ -7,7 +7,8 @@ from typing import Final
 from mediavault.errors import UsageError
 from mediavault.hosting.healing import heal_pair
 from mediavault_backends.api import Backend
-from mediavault_backends.multi import Difference, MultiBackend
+from mediavault_backends.multi import MultiBackend
+from mediavault_backends.multi_mend import Difference
 from mediavault_server.storage_report import progress_for, show_healed
 
 DESCRIPTION: Final = (

@@ -18,7 +18,7 @@ from mediavault.hosting.contents import SILENT, Progress
 from mediavault.hosting.copying import Copied
 from mediavault.hosting.restoring import Restored
 from mediavault.hosting.tiering import Policy, Tiered
-from mediavault_backends.multi import Difference
+from mediavault_backends.multi_mend import Difference
 from mediavault_server.storage_price import Pricer
 
 LINE_EVERY: Final = 5.0

@@ -14,7 +14,8 @@ from mediavault.store.verify import pack_fault
 from mediavault_backends.api import Backend
 from mediavault_backends.errors import NotFoundError
 from mediavault_backends.keys import encode_segment
-from mediavault_backends.multi import Difference, MultiBackend
+from mediavault_backends.multi import MultiBackend
+from mediavault_backends.multi_mend import Difference, mend
 
 _UNREADABLE: Final = (FormatError, UnsupportedFormatError)
 
@@ -37,7 +38,7 @@ def heal_pair(pair: MultiBackend, *, progress: Progress = SILENT, dry_run: bool 
     judge = _Judge(pair)
     progress.start(sum(stat.size for stat in pair.primary.scan()), "bytes", "Comparing both stores")
     try:
-        yield from pair.mend(judge, dry_run=dry_run, progress=progress.advance)
+        yield from mend(pair.stores, judge, dry_run=dry_run, progress=progress.advance)
     finally:
         progress.done()
 

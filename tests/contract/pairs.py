@@ -66,6 +66,18 @@ class Cable:
         self.before(method, key)
 
 
+class Trusting:
+    """A judge that takes everything for whole, and no object for one that came in the place of another."""
+
+    def fault(self, key: str, store: Backend) -> str:
+        del key, store
+        return ""
+
+    def follows(self, key: str, store: Backend, former: Backend) -> bool:
+        del key, store, former
+        return False
+
+
 def journal_of(folder: Path, primary: Backend, secondary: Backend) -> Journal:
     return Journal(folder, f"{primary.name} -> {secondary.name}")
 

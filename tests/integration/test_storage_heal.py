@@ -10,7 +10,7 @@ import pytest
 from mediavault.refs.blobs import ref_key
 from mediavault_backends.api import Absent
 from mediavault_backends.local import LocalBackend
-from mediavault_backends.multi import Difference
+from mediavault_backends.multi_mend import Difference
 from mediavault_server.main import main
 from mediavault_server.storage_heal import exit_code
 from tests.contract.pairs import journal_of

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mediavault_backends import multi_mend
 from mediavault_backends.api import Absent, Condition, FileSource, Lag, Matches, Version
 from mediavault_backends.errors import (
     AccessDeniedError,
@@ -21,9 +22,11 @@ from mediavault_backends.errors import (
 from mediavault_backends.keys import SERVER_MARK
 from mediavault_backends.local import LocalBackend
 from mediavault_backends.memory import MemoryBackend
-from mediavault_backends.multi import FILL_AGAIN, QUIET, Healed, Mode, MultiBackend, multi
+from mediavault_backends.multi import Mode, MultiBackend, multi
+from mediavault_backends.multi_catch_up import FILL_AGAIN
 from mediavault_backends.multi_copy import is_immutable, is_index, misleads, names_content, repository_of
 from mediavault_backends.multi_pace import Replayer, Speeds
+from mediavault_backends.multi_pair import QUIET
 from tests.contract.pairs import (
     INDEX,
     OTHER_PACK,
@@ -31,6 +34,7 @@ from tests.contract.pairs import (
     REF,
     SLOT,
     Cable,
+    Trusting,
     contents,
     crash,
     cut,
@@ -525,54 +529,35 @@ def test_a_ref_or_slot_that_the_primary_lacks_stays_missing(mirror: MultiBackend
             mirror.get(key)
 
 
-@pytest.mark.parametrize("mode", BOTH)
-def test_heal_copies_what_is_missing_either_way(tmp_path: Path, first: Cable, second: Cable, mode: Mode) -> None:
-    pair = pair_of(tmp_path, first, second, mode=mode)
-    for key in (PACK, OTHER_PACK, INDEX, REF, SLOT):
-        pair.put(key, key.encode(), when=Absent())
-    assert pair.catch_up()
-    whole = contents(first)
-    second.inner.delete(PACK)
-    second.inner.delete(REF)
-    first.inner.delete(INDEX)
-    first.inner.delete(SLOT)
-    told: list[Healed] = []
-    report = pair.heal(told.append)
-    assert contents(first) == contents(second) == whole
-    assert report.differing == ()
-    assert (report.healed.compared, report.healed.copied, report.healed.restored) == (5, 2, 2)
-    assert report.healed.size == len(PACK) + len(REF) + len(INDEX) + len(SLOT)
-    assert len(told) == 5
-    assert told[-1] == report.healed
-    assert pair.heal().healed == (5, 0, 0, 0)
-
-
-def test_heal_brings_back_nothing_that_was_deleted(follow: MultiBackend, first: Cable, second: Cable) -> None:
+def test_mending_brings_back_nothing_that_was_deleted(follow: MultiBackend, first: Cable, second: Cable) -> None:
     for key in (PACK, SLOT):
         follow.put(key, b"x", when=Absent())
     assert follow.catch_up()
     for key in (PACK, SLOT):
         follow.delete(key)
     assert contents(second).keys() == {PACK, SLOT}
-    follow.heal()
+    assert [(found.key, found.what) for found in multi_mend.mend(follow.stores, Trusting())] == [
+        (SLOT, "waiting"),
+        (PACK, "waiting"),
+    ]
     assert contents(first) == {}
     assert follow.catch_up()
     assert contents(second) == {}
 
 
-def test_heal_lets_the_primary_decide_and_names_what_nobody_can(
-    mirror: MultiBackend, first: Cable, second: Cable
-) -> None:
+def test_mending_leaves_what_nobody_can_decide(mirror: MultiBackend, first: Cable, second: Cable) -> None:
     for key in (PACK, OTHER_PACK, REF):
         mirror.put(key, b"right", when=Absent())
     for key, data in ((PACK, b"rightly not"), (OTHER_PACK, b"wrong"), (REF, b"older")):
         second.inner.put(key, data, when=Matches(second.inner.stat(key).version))
-    report = mirror.heal()
-    assert report.differing == (PACK,)
-    assert contents(second)[REF] == b"right"
-    report = mirror.heal(compare_bytes=True)
-    assert report.differing == (PACK, OTHER_PACK)
-    assert contents(first) == {PACK: b"right", OTHER_PACK: b"right", REF: b"right"}
+    before = contents(first), contents(second)
+    found = list(multi_mend.mend(mirror.stores, Trusting()))
+    assert {(one.key, one.what, one.mended) for one in found} == {
+        (PACK, "different", False),
+        (OTHER_PACK, "different", False),
+        (REF, "different", False),
+    }
+    assert (contents(first), contents(second)) == before
 
 
 def test_a_secondary_with_refs_of_its_own_is_left_alone_and_not_believed(

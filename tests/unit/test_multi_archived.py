@@ -7,21 +7,9 @@ import pytest
 from mediavault_backends.api import Absent
 from mediavault_backends.errors import ArchivedError, RestoringError, TransientError
 from mediavault_backends.memory import MemoryBackend
-from mediavault_backends.multi import Difference
-from tests.contract.pairs import OTHER_PACK, PACK, Cable, pair_of
+from mediavault_backends.multi_mend import Difference, mend
+from tests.contract.pairs import OTHER_PACK, PACK, Cable, Trusting, pair_of
 from tests.tiered import FROZEN, TieredStore
-
-
-class Content:
-    """Takes everything for whole."""
-
-    def fault(self, key: str, store: object) -> str:
-        del key, store
-        return ""
-
-    def follows(self, key: str, store: object, former: object) -> bool:
-        del key, store, former
-        return False
 
 
 def test_what_the_primary_has_archived_is_read_from_the_secondary(tmp_path: Path) -> None:
@@ -53,9 +41,9 @@ def test_what_the_nearer_secondary_has_archived_is_read_from_the_primary(tmp_pat
     pair = pair_of(tmp_path, primary, secondary, mode="mirror", read="nearest", clock=clock)
     pair.put(PACK, b"pack", when=Absent())
     secondary.classes[PACK] = FROZEN
-    pair._speeds.add(second=False, seconds=9.0, failed=False)
-    pair._speeds.add(second=True, seconds=0.1, failed=False)
-    assert pair._speeds.prefers_second()
+    pair._reading.speeds.add(second=False, seconds=9.0, failed=False)
+    pair._reading.speeds.add(second=True, seconds=0.1, failed=False)
+    assert pair._reading.speeds.prefers_second()
     for _ in range(5):
         assert pair.get(PACK).data == b"pack"
 
@@ -74,9 +62,9 @@ def test_a_transfer_that_breaks_off_is_begun_again(tmp_path: Path, breaks: int) 
     secondary.before = before
     if breaks == 3:
         with pytest.raises(TransientError):
-            list(pair.mend(Content()))
+            list(mend(pair.stores, Trusting()))
     else:
-        assert list(pair.mend(Content())) == []
+        assert list(mend(pair.stores, Trusting())) == []
 
 
 def test_an_archived_pack_is_neither_compared_nor_called_damaged(tmp_path: Path) -> None:
@@ -85,5 +73,5 @@ def test_an_archived_pack_is_neither_compared_nor_called_damaged(tmp_path: Path)
     pair.put(PACK, b"pack", when=Absent())
     pair.put(OTHER_PACK, b"other", when=Absent())
     secondary.classes[PACK] = FROZEN
-    (found,) = pair.mend(Content())
+    (found,) = mend(pair.stores, Trusting())
     assert found == Difference(PACK, "archived", secondary.name, reason=f"{PACK} is archived")

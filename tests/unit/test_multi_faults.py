@@ -25,7 +25,8 @@ from mediavault_backends.errors import (
 from mediavault_backends.fault import Fault, FaultBackend, Method
 from mediavault_backends.memory import MemoryBackend
 from mediavault_backends.multi import Mode, MultiBackend
-from tests.contract.pairs import INDEX, OTHER_PACK, PACK, REF, SLOT, contents, crash, journal_of, pair_of
+from mediavault_backends.multi_mend import mend
+from tests.contract.pairs import INDEX, OTHER_PACK, PACK, REF, SLOT, Trusting, contents, crash, journal_of, pair_of
 
 ERRORS: list[tuple[type[BackendError], bool]] = [
     (TransientError, False),
@@ -125,7 +126,7 @@ def check(pair: MultiBackend, believed: Believed, primary: Backend, secondary: B
         pair.catch_up()
     assert pair.lag().pending == 0
     assert contents(primary) == contents(secondary)
-    pair.heal()
+    assert list(mend(pair.stores, Trusting())) == []
     assert contents(primary) == contents(secondary)
     for key, states in believed.states.items():
         try:
