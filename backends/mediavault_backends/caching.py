@@ -9,7 +9,7 @@ from blake3 import blake3
 from mediavault_backends.api import Backend, Blob, Body, Buffer, Condition, Stat, Version
 from mediavault_backends.bodies import check_range
 from mediavault_backends.disk_cache import DamagedEntryError, DiskCache
-from mediavault_backends.multi_copy import is_immutable, is_index
+from mediavault_backends.kinds import is_immutable, is_index
 
 AHEAD: Final = 4 << 20
 """Bytes that are read and kept together: an object's first so many, its next so many, and so on."""

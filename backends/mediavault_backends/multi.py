@@ -31,8 +31,9 @@ from mediavault_backends.api import (
 )
 from mediavault_backends.errors import BackendError, BackendSetupError, OutcomeUnknownError, PreconditionFailedError
 from mediavault_backends.keys import SERVER_MARK, check_key, check_prefix
+from mediavault_backends.kinds import names_content
 from mediavault_backends.multi_catch_up import CatchUp
-from mediavault_backends.multi_copy import Seen, names_content, stat_of
+from mediavault_backends.multi_copy import Seen, stat_of
 from mediavault_backends.multi_journal import Journal
 from mediavault_backends.multi_pace import Replayer
 from mediavault_backends.multi_pair import FAILURES, FIRST, PATIENCE, SECOND, Pair

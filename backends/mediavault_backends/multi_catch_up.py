@@ -7,7 +7,8 @@ from typing import Final
 
 from mediavault_backends import fsio
 from mediavault_backends.errors import BackendError, OutcomeUnknownError, TransientError
-from mediavault_backends.multi_copy import is_immutable, is_index, level, misleads, repository_of
+from mediavault_backends.kinds import is_immutable, is_index, misleads, repository_of
+from mediavault_backends.multi_copy import level
 from mediavault_backends.multi_journal import BusyError, Due, Intent
 from mediavault_backends.multi_mend import differ, is_at_odds, listed
 from mediavault_backends.multi_pair import SECOND, Pair

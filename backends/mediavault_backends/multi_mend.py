@@ -11,7 +11,8 @@ from mediavault_backends.errors import (
     PreconditionFailedError,
     TransientError,
 )
-from mediavault_backends.multi_copy import StoredObject, merged, names_content, same_bytes, stat_of
+from mediavault_backends.kinds import names_content
+from mediavault_backends.multi_copy import StoredObject, merged, same_bytes, stat_of
 from mediavault_backends.multi_pair import PATIENCE, Pair
 from mediavault_backends.probe import FOLDER as PROBE
 

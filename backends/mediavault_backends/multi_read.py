@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from mediavault_backends.api import Backend, Stat, Version
 from mediavault_backends.errors import ArchivedError, BackendError, NotFoundError, TransientError
-from mediavault_backends.multi_copy import is_immutable, stat_of
+from mediavault_backends.kinds import is_immutable
+from mediavault_backends.multi_copy import stat_of
 from mediavault_backends.multi_journal import Kind
 from mediavault_backends.multi_pace import Speeds
 from mediavault_backends.multi_pair import FAILURES, FIRST, SECOND, Pair

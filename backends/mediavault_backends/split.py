@@ -21,7 +21,7 @@ from mediavault_backends.errors import (
     TransientError,
 )
 from mediavault_backends.keys import SERVER_MARK
-from mediavault_backends.multi_copy import names_content
+from mediavault_backends.kinds import names_content
 from mediavault_backends.probe import FOLDER, check_conditions, check_reading_back
 
 BINDING: Final = "-store"

@@ -8,9 +8,9 @@ import pytest
 from mediavault_backends.api import Backend
 from mediavault_backends.caching import caching
 from mediavault_backends.disk_cache import DiskCache
+from mediavault_backends.kinds import is_immutable
 from mediavault_backends.local import LocalBackend
 from mediavault_backends.memory import MemoryBackend
-from mediavault_backends.multi_copy import is_immutable
 from tests.contract.clauses import Clauses, FolderClauses
 
 STORES: dict[str, Callable[[Path], Backend]] = {

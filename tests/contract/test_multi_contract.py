@@ -7,10 +7,10 @@ from typing import get_args
 import pytest
 
 from mediavault_backends.api import Absent, Backend, Mappable, Replicating, Spooling
+from mediavault_backends.kinds import is_immutable
 from mediavault_backends.local import LocalBackend
 from mediavault_backends.memory import MemoryBackend
 from mediavault_backends.multi import Mode, multi
-from mediavault_backends.multi_copy import is_immutable
 from tests.contract.clauses import LARGE, Clauses, FolderClauses
 from tests.contract.pairs import PACK, contents, journal_of, pair_of
 

@@ -20,11 +20,11 @@ from mediavault_backends.errors import (
     TransientError,
 )
 from mediavault_backends.keys import SERVER_MARK
+from mediavault_backends.kinds import is_immutable, is_index, misleads, names_content, repository_of
 from mediavault_backends.local import LocalBackend
 from mediavault_backends.memory import MemoryBackend
 from mediavault_backends.multi import Mode, MultiBackend, multi
 from mediavault_backends.multi_catch_up import FILL_AGAIN
-from mediavault_backends.multi_copy import is_immutable, is_index, misleads, names_content, repository_of
 from mediavault_backends.multi_pace import Replayer, Speeds
 from mediavault_backends.multi_pair import QUIET
 from tests.contract.pairs import (
