@@ -9,15 +9,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mediavault import compose
 from mediavault.errors import NotAllowedError
 from mediavault.ops.create import CreateReport, plan_create
-from mediavault.ops.progress import NoProgress, Progress
 from mediavault.ops.remotes import default_remote, remote_url
 from mediavault.ops.repository import Repository, locked, uncollected
 from mediavault.ops.staging import opened_stage
+from mediavault.progress import SILENT, Progress
 from mediavault.workspace.layout import Layout
 from mediavault.workspace.paths import repository_path
 from mediavault.workspace.stage import Stage
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from mediavault.ops.verify import VerifyReport
 
 __all__ = ["Project", "clone", "init", "open_project"]
-
-_SILENT: Final = NoProgress()
 
 
 def init(
@@ -103,7 +101,7 @@ def clone(
     branch: str | None = None,
     environ: Mapping[str, str] | None = None,
     remark: Callable[[str], None] | None = None,
-    progress: Progress = _SILENT,
+    progress: Progress = SILENT,
 ) -> "Project":
     """Copy a repository from a server into a folder. After an interruption, the same call continues.
 
@@ -180,7 +178,7 @@ class Project:
         with opened_stage(repository, self._remark) as stage:
             return status(repository, stage)
 
-    def add(self, *paths: str | os.PathLike[str], force: bool = False, progress: Progress = _SILENT) -> "AddReport":
+    def add(self, *paths: str | os.PathLike[str], force: bool = False, progress: Progress = SILENT) -> "AddReport":
         """Choose what goes into the next commit: new, changed and deleted files; without paths the whole project.
 
         Args:
@@ -199,7 +197,7 @@ class Project:
             return run_add(repository, stage, plan, progress)
 
     def commit(
-        self, message: str, *, amend: bool = False, allow_empty: bool = False, progress: Progress = _SILENT
+        self, message: str, *, amend: bool = False, allow_empty: bool = False, progress: Progress = SILENT
     ) -> "CommitReport":
         """Keep what was added for good.
 
@@ -269,7 +267,7 @@ class Project:
         return (bytes(block) for block in content(repository, file))
 
     def restore(
-        self, *paths: str | os.PathLike[str], source: str | None = None, progress: Progress = _SILENT
+        self, *paths: str | os.PathLike[str], source: str | None = None, progress: Progress = SILENT
     ) -> "RestoreReport":
         """Bring back working files as they were added, or as a commit has them; what was changed in them is given up.
 
@@ -289,7 +287,7 @@ class Project:
             plan = plan_paths(repository, stage, self._paths(paths), source=commit, staged=False, worktree=True)
             return run_restore(repository, stage, plan, progress)
 
-    def switch(self, branch: str, *, create: bool = False, progress: Progress = _SILENT) -> "SwitchReport":
+    def switch(self, branch: str, *, create: bool = False, progress: Progress = SILENT) -> "SwitchReport":
         """Change to another branch; the files become what it holds.
 
         Args:
@@ -326,7 +324,7 @@ class Project:
         *refs: str,
         follow: bool = False,
         tags: bool = False,
-        progress: Progress = _SILENT,
+        progress: Progress = SILENT,
     ) -> "PushReport":
         """Send commits to a server, and only what it lacks. After an interruption, the same call sends the rest.
 
@@ -353,7 +351,7 @@ class Project:
             with compose.connected(self._environ, repository.settings, remote_url(repository.settings, name)) as other:
                 return run_push(repository, plan, other, slots=slots, now=compose.now().seconds, progress=progress)
 
-    def fetch(self, remote: str | None = None, *, progress: Progress = _SILENT) -> "FetchReport":
+    def fetch(self, remote: str | None = None, *, progress: Progress = SILENT) -> "FetchReport":
         """Get commits, branches and tags from a server; no working file changes.
 
         Args:
@@ -373,7 +371,7 @@ class Project:
                 return run_fetch(repository, name, other, compose.now().seconds, progress)
 
     def pull(
-        self, remote: str | None = None, branch: str | None = None, *, progress: Progress = _SILENT
+        self, remote: str | None = None, branch: str | None = None, *, progress: Progress = SILENT
     ) -> "PullReport":
         """Get commits and bring the current branch and its files up to date, where that loses nothing.
 
@@ -399,7 +397,7 @@ class Project:
                 fetched = run_fetch(repository, name, other, stamp, progress)
             return run_pull(repository, stage, fetched, branch=here, merge=merge, now=stamp, progress=progress)
 
-    def verify(self, *, quick: bool = False, progress: Progress = _SILENT) -> "VerifyReport":
+    def verify(self, *, quick: bool = False, progress: Progress = SILENT) -> "VerifyReport":
         """Check that everything stored is what its name promises. What is damaged stands in the report.
 
         Args:
@@ -410,7 +408,7 @@ class Project:
 
         return verify(self._read(), progress, quick=quick)
 
-    def stats(self, *, progress: Progress = _SILENT) -> "StatsReport":
+    def stats(self, *, progress: Progress = SILENT) -> "StatsReport":
         """Return how much all versions are, and how little of it is stored."""
         from mediavault.ops.stats import stats  # noqa: PLC0415 -- as above
 

@@ -22,10 +22,10 @@ from mediavault.formats.config import RepositoryConfig, decode_config, fingerpri
 from mediavault.keys.keystore import KeyStore
 from mediavault.model.objects import Moment, Person
 from mediavault.ops.create import CONFIG, CreatePlan, CreateReport, run_create, settle
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository, locked
 from mediavault.ops.staging import opened_stage
 from mediavault.ops.unlock import SLOTS, known_keys, unlock_slots
+from mediavault.progress import Progress
 from mediavault.workspace.layout import PRIVATE_FOLDER, Layout
 from mediavault.workspace.paths import shown
 from mediavault_backends import fsio

@@ -14,10 +14,10 @@ from rich.console import Console
 from mediavault.errors import MediaVaultError
 from mediavault.hosting.checking import Checked, Finding
 from mediavault.hosting.classes import Held
-from mediavault.hosting.contents import SILENT, Progress
 from mediavault.hosting.copying import Copied
 from mediavault.hosting.restoring import Restored
 from mediavault.hosting.tiering import Policy, Tiered
+from mediavault.progress import SILENT, Progress
 from mediavault_backends.multi_mend import Difference
 from mediavault_server.storage_price import Pricer
 

@@ -8,10 +8,11 @@ from typing import Any, Final, NamedTuple
 from mediavault.config import Storage
 from mediavault.errors import ConfigError, NotFoundError
 from mediavault.hosting.classes import check_tiers, has_tiers
-from mediavault.hosting.contents import Place, Progress, find_repositories
+from mediavault.hosting.contents import Place, find_repositories
 from mediavault.hosting.needs import target_of
 from mediavault.hosting.restoring import Restoration, pauses
 from mediavault.hosting.tiering import Policy, Tiered, plan_tiers, report_plan, run_tiers
+from mediavault.progress import Progress
 from mediavault_backends.api import Backend
 from mediavault_backends.multi import MultiBackend
 from mediavault_server.storage_report import progress_for, show_restores, show_tiers, show_waiting

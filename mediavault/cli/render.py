@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from mediavault.cli.progress import BarProgress, LineProgress
 from mediavault.errors import MediaVaultError
-from mediavault.ops.progress import NoProgress, Progress
+from mediavault.progress import SILENT, Progress
 
 _COLORS: Final = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36", "bold": "1", "dim": "2"}
 
@@ -71,7 +71,7 @@ class Console:
     def progress(self) -> Progress:
         """Return where long work reports how far it is."""
         if self.quiet:
-            return NoProgress()
+            return SILENT
         return BarProgress() if sys.stderr.isatty() else LineProgress(sys.stderr)
 
 

@@ -16,10 +16,11 @@ import msgspec
 from mediavault.errors import FormatError, IntegrityError, MediaVaultError, NotFoundError, UnsupportedFormatError
 from mediavault.formats.config import decode_config
 from mediavault.formats.ref import RefValue, decode_ref_value, split_ref_blob, value_hash
-from mediavault.hosting.contents import SILENT, Place, Progress, fault_of, find_repositories, paired, resumed
+from mediavault.hosting.contents import Place, fault_of, find_repositories, paired, resumed
 from mediavault.hosting.repository import CONFIG_KEY
 from mediavault.hosting.slots import PREFIX as SLOTS
 from mediavault.model.ids import Link, ObjectId
+from mediavault.progress import SILENT, Progress
 from mediavault.refs.blobs import LOGS, REFS
 from mediavault.store.index import ObjectIndex
 from mediavault.store.keys import INDEX, PACKS, pack_key

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from blake3 import blake3
 
@@ -26,34 +26,6 @@ BROKEN_PAUSE: Final = 1.0
 """Seconds before a broken transfer is asked for again; each further time in a row twice as long."""
 
 _PARTS: Final = frozenset(part.partition("/")[0] for part in (PACKS, INDEX, LOGS, SLOTS, REFS))
-
-
-class Progress(Protocol):
-    """One piece of work at a time: started, advanced, done. `advance` is called from any thread."""
-
-    def start(self, total: int | None, unit: str, label: str) -> None:
-        """Begin a piece of work of `total` units."""
-
-    def advance(self, amount: int) -> None:
-        """Tell that `amount` more units are done."""
-
-    def done(self) -> None:
-        """End it."""
-
-
-class _Silent:
-    def start(self, total: int | None, unit: str, label: str) -> None:
-        pass
-
-    def advance(self, amount: int) -> None:
-        pass
-
-    def done(self) -> None:
-        pass
-
-
-SILENT: Final[Progress] = _Silent()
-"""Tells nobody."""
 
 
 class Place(NamedTuple):

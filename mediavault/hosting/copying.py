@@ -36,10 +36,11 @@ from mediavault.errors import (
 from mediavault.formats.config import decode_config
 from mediavault.formats.index import IndexBlob
 from mediavault.formats.ref import RefValue, decode_ref_value, split_ref_blob
-from mediavault.hosting.contents import SILENT, Place, Progress, fault_of, find_repositories, paired, resumed
+from mediavault.hosting.contents import Place, fault_of, find_repositories, paired, resumed
 from mediavault.hosting.repository import CONFIG_KEY
 from mediavault.hosting.slots import PREFIX as SLOTS
 from mediavault.model.ids import ObjectId
+from mediavault.progress import SILENT, Progress
 from mediavault.refs.blobs import LOGS, REFS, log_key
 from mediavault.store.frames import FrameStore
 from mediavault.store.index import ObjectIndex

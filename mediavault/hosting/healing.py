@@ -6,8 +6,9 @@ from typing import Final
 from mediavault.errors import FormatError, UnsupportedFormatError
 from mediavault.formats.config import decode_config
 from mediavault.formats.ref import RefValue, decode_ref_value, split_ref_blob, value_hash
-from mediavault.hosting.contents import SILENT, Place, Progress, fault_of, find_repositories
+from mediavault.hosting.contents import Place, fault_of, find_repositories
 from mediavault.hosting.repository import CONFIG_KEY
+from mediavault.progress import SILENT, Progress
 from mediavault.refs.blobs import LOGS, REFS
 from mediavault.store.keys import named_by, pack_key
 from mediavault.store.verify import pack_fault

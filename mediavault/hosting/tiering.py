@@ -17,8 +17,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from mediavault.hosting.classes import Held, PackClass, PackClasses
-from mediavault.hosting.contents import SILENT, Place, Progress
+from mediavault.hosting.contents import Place
 from mediavault.hosting.needs import Needs, PackFacts
+from mediavault.progress import SILENT, Progress
 from mediavault_backends.api import Backend
 
 BATCH: Final = 64

@@ -16,8 +16,8 @@ from mediavault.chunking.fastcdc import Chunker
 from mediavault.errors import NotFoundError
 from mediavault.model.objects import Mode
 from mediavault.objects.ingest import Content, Ingest, SkipFile
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
+from mediavault.progress import Progress
 from mediavault.store.pack_writer import PackWriter
 from mediavault.store.salvage import salvage
 from mediavault.workspace.attributes import AttributeRules

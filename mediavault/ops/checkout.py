@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 
 from mediavault.errors import RefMovedError, WouldOverwriteError
 from mediavault.model.ids import Kind, Link, ObjectId
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
+from mediavault.progress import Progress
 from mediavault.workspace.materialise import (
     NOTHING_WRITTEN,
     CheckoutPlan,

@@ -16,10 +16,10 @@ from mediavault.ops.checkout import plan_move, run_move
 from mediavault.ops.create import CONFIG, FIRST_BRANCH
 from mediavault.ops.fetch import FetchReport
 from mediavault.ops.files_ahead import FilesAhead, usual_branch
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
 from mediavault.ops.settings import change_settings
 from mediavault.ops.unlock import SLOTS
+from mediavault.progress import Progress
 from mediavault.sync.remote import Remote
 from mediavault.workspace.layout import PRIVATE_FOLDER, Layout
 from mediavault.workspace.materialise import NOTHING_WRITTEN, Intent

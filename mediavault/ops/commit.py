@@ -7,8 +7,8 @@ from mediavault.errors import MediaVaultError, UsageError
 from mediavault.model.ids import Kind, Link, ObjectId
 from mediavault.model.objects import Commit, Moment, Person, TreeEntry
 from mediavault.objects.nodes import NodeWriter
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
+from mediavault.progress import Progress
 from mediavault.refs.ref_store import RefState
 from mediavault.workspace.stage import Stage
 from mediavault.workspace.status import Change, staged_changes

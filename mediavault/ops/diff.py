@@ -12,9 +12,9 @@ from mediavault.history.merge_base import merge_bases
 from mediavault.model.ids import Kind, Link, ObjectId
 from mediavault.model.objects import ManifestEntry, Mode, TreeEntry
 from mediavault.ops.outline import outline
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
 from mediavault.ops.revisions import resolver
+from mediavault.progress import Progress
 from mediavault.workspace.content import same_bytes
 from mediavault.workspace.ignore import IgnoreRules
 from mediavault.workspace.long_paths import reach

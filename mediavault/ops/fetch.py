@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from mediavault.errors import NotFoundError
 from mediavault.model.ids import Link
 from mediavault.ops.observed import read_observed, write_observed
-from mediavault.ops.progress import Progress
 from mediavault.ops.push import track
 from mediavault.ops.repository import Repository
+from mediavault.progress import Progress
 from mediavault.sync import fetch as sync_fetch
 from mediavault.sync.remote import Remote
 from mediavault.sync.survey import check_same_repository

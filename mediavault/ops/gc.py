@@ -10,8 +10,8 @@ from mediavault.formats.ref import RefValue
 from mediavault.model.ids import Link, ObjectId
 from mediavault.ops.clone import is_unfinished_clone
 from mediavault.ops.contents import tips
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
+from mediavault.progress import Progress
 from mediavault.store.collect import CollectionPlan, Needs, plan_collection, run_collection
 from mediavault.store.keys import PACKS, named_by
 from mediavault.store.salvage import unsettled_packs

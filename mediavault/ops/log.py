@@ -15,9 +15,9 @@ from mediavault.history.topology import draw_selected, keep_lines_together
 from mediavault.history.walk import walk
 from mediavault.model.ids import Kind, Link, ObjectId
 from mediavault.model.objects import Commit, Person
-from mediavault.ops.progress import NoProgress, Progress
 from mediavault.ops.repository import Repository
 from mediavault.ops.revisions import resolver
+from mediavault.progress import SILENT, Progress
 from mediavault.workspace.paths import is_under
 
 _HERE: Final = Step("")
@@ -168,7 +168,7 @@ def log(
         IntegrityError: a commit is damaged.
     """
     plan = plan_log(repository, revisions, wanted=Wanted(paths=paths), limit=limit)
-    return run_log(repository, plan, NoProgress())
+    return run_log(repository, plan, SILENT)
 
 
 def files_of(repository: Repository, entry: LogEntry, paths: Sequence[str] = ()) -> list[FileDiff]:

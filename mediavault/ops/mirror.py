@@ -9,7 +9,7 @@ from typing import Final
 
 from mediavault.errors import RepositoryBusyError, UsageError
 from mediavault.model.ids import Link
-from mediavault.ops.progress import Progress
+from mediavault.progress import Progress
 from mediavault.store.frames import FrameStore
 from mediavault.store.index import ObjectIndex
 from mediavault.store.verify import Damage

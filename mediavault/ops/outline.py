@@ -6,8 +6,8 @@ from typing import Final
 
 from mediavault.chunking.fastcdc import Chunker
 from mediavault.model.objects import ManifestEntry
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
+from mediavault.progress import Progress
 from mediavault.workspace.content import open_at
 
 _WINDOW_BYTES: Final = 4 << 20

@@ -8,8 +8,8 @@ from mediavault.history.merge_base import distance
 from mediavault.model.ids import ObjectId
 from mediavault.ops.checkout import plan_move, run_move
 from mediavault.ops.fetch import FetchReport
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
+from mediavault.progress import Progress
 from mediavault.workspace.materialise import Intent
 from mediavault.workspace.stage import Stage
 

@@ -8,10 +8,10 @@ from mediavault.errors import NotFoundError, RefMovedError, UsageError
 from mediavault.model.ids import Kind, Link
 from mediavault.ops.observed import read_observed, write_observed
 from mediavault.ops.prices import Estimate, Place, estimate, writes_of
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
 from mediavault.ops.settings import change_settings
 from mediavault.ops.unlock import SLOTS
+from mediavault.progress import Progress
 from mediavault.sync import push as sync_push
 from mediavault.sync.create import create_remote, is_made
 from mediavault.sync.push import ANYTHING, RefMove, RefUpdate

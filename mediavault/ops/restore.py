@@ -7,8 +7,8 @@ from itertools import chain
 from mediavault.errors import NeedsDecisionError, NotFoundError
 from mediavault.model.ids import ObjectId
 from mediavault.model.objects import Mode, TreeEntry
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
+from mediavault.progress import Progress
 from mediavault.workspace.collisions import NameWatch
 from mediavault.workspace.materialise import CheckoutPlan, Intent, plan_restore, plan_restore_staged, run_checkout
 from mediavault.workspace.paths import is_under, shown, without_nested

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from mediavault.model.objects import Tag
 from mediavault.ops.diff import MeasuredDiff, measure
 from mediavault.ops.log import LogEntry, Names, files_of, names_at
-from mediavault.ops.progress import NoProgress, Progress
 from mediavault.ops.repository import Repository
 from mediavault.ops.revisions import resolve
+from mediavault.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +45,5 @@ def show(
     commit = repository.reader.commit(found.commit)
     names = names_at(repository).get(found.commit, Names())
     entry = LogEntry(found.commit, commit, names.refs, names.labels)
-    files = measure(repository, files_of(repository, entry, paths), {}, progress or NoProgress())
+    files = measure(repository, files_of(repository, entry, paths), {}, progress or SILENT)
     return ShowReport(entry, repository.reader.tag(found.tag) if found.tag else None, files)

@@ -9,8 +9,8 @@ from mediavault.model.ids import ObjectId
 from mediavault.model.objects import Branch, Commit, TreeNode
 from mediavault.ops.census import Census, PathStats, TypeStats, type_of
 from mediavault.ops.contents import ChunkSet, chunks_of, is_file, tips, walk_metadata
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
+from mediavault.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

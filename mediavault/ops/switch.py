@@ -7,10 +7,10 @@ from mediavault.errors import NotFoundError, UsageError
 from mediavault.model.ids import Kind, Link, ObjectId
 from mediavault.model.names import check_ref_name
 from mediavault.ops.checkout import plan_move, run_move
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
 from mediavault.ops.revisions import resolve
 from mediavault.ops.settings import change_settings
+from mediavault.progress import Progress
 from mediavault.workspace.layout import Head
 from mediavault.workspace.materialise import CheckoutPlan, Intent
 from mediavault.workspace.stage import Stage

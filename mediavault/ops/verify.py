@@ -11,9 +11,9 @@ from mediavault.model.ids import Kind, Link, ObjectId
 from mediavault.model.objects import TreeEntry
 from mediavault.objects.reader import ObjectReader
 from mediavault.ops.contents import chunks_of, is_file, walk_metadata
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
 from mediavault.ops.unlock import SLOTS
+from mediavault.progress import Progress
 from mediavault.refs.blobs import REFS
 from mediavault.store.frames import FrameStore
 from mediavault.store.index import ObjectIndex

@@ -2,9 +2,9 @@
 
 from mediavault.errors import NotFoundError
 from mediavault.ops.observed import read_observed
-from mediavault.ops.progress import Progress
 from mediavault.ops.repository import Repository
 from mediavault.ops.verify import VerifyReport, affected_files
+from mediavault.progress import Progress
 from mediavault.sync.audit import Audit
 from mediavault.sync.remote import Remote
 from mediavault.sync.survey import check_same_repository

@@ -17,11 +17,11 @@ from mediavault.formats.frame import Frame, parse_frame
 from mediavault.formats.wire import LocatedRow
 from mediavault.model.ids import Kind, ObjectId
 from mediavault.objects.codec import ObjectCodec
+from mediavault.progress import SILENT, Progress
 from mediavault.refs.observed import Observed
 from mediavault.refs.signing import RefSigner
 from mediavault.store.receive import PackReceiver
 from mediavault.store.verify import Damage
-from mediavault.sync.progress import SILENT, Progress
 from mediavault.sync.ranges import Span, cut, locate, read_frame, spans
 from mediavault.sync.remote import Remote
 from mediavault.sync.survey import survey

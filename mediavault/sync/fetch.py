@@ -15,6 +15,7 @@ from mediavault.formats.frame import Frame
 from mediavault.formats.wire import LocatedRow
 from mediavault.model.ids import Kind, Link, ObjectId
 from mediavault.objects.codec import ObjectCodec
+from mediavault.progress import SILENT, Progress
 from mediavault.refs.observed import Observed
 from mediavault.refs.signing import RefSigner
 from mediavault.store.frames import FrameStore
@@ -22,7 +23,6 @@ from mediavault.store.pack_writer import SPOOL, PackWriter
 from mediavault.store.pending import PendingFrames
 from mediavault.store.receive import PackReceiver
 from mediavault.store.salvage import salvage
-from mediavault.sync.progress import SILENT, Progress
 from mediavault.sync.ranges import PackedRows, Span, at_once, cut, locate, read_frame, spans
 from mediavault.sync.remote import Remote
 from mediavault.sync.survey import Survey, survey

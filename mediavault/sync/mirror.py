@@ -17,11 +17,11 @@ from mediavault.formats.pack import MAX_PACK, PackRow
 from mediavault.formats.ref import decode_ref_value, value_hash
 from mediavault.formats.wire import LocatedRow, etag_of
 from mediavault.model.ids import Kind, ObjectId
+from mediavault.progress import SILENT, Progress
 from mediavault.store.assemble import PackSource, grouped, packed_size, plan_packs
 from mediavault.store.frames import FrameStore
 from mediavault.sync.lineage import Course, Refusal, course_of, without
 from mediavault.sync.mirror_walk import Missing, Walk
-from mediavault.sync.progress import SILENT, Progress
 from mediavault.sync.push import Sender
 from mediavault.sync.ranges import PackedRows, locate
 from mediavault.sync.relay import relayed

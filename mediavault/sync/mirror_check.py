@@ -12,11 +12,11 @@ from mediavault.formats.frame import Frame
 from mediavault.formats.ref import decode_ref_value
 from mediavault.formats.wire import LocatedRow
 from mediavault.model.ids import Kind, Link, ObjectId
+from mediavault.progress import SILENT, Progress
 from mediavault.store.frames import FrameStore
 from mediavault.store.verify import Damage
 from mediavault.sync.mirror import CONNECTIONS
 from mediavault.sync.mirror_walk import Walk
-from mediavault.sync.progress import SILENT, Progress
 from mediavault.sync.ranges import LONGEST, Span, cut, locate, read_frame, spans
 from mediavault.sync.relay import table_of
 from mediavault.sync.remote import Remote

@@ -11,10 +11,10 @@ from mediavault.errors import IntegrityError, NotFoundError, UnsupportedFormatEr
 from mediavault.formats.frame import Frame
 from mediavault.formats.payload import decode_payload
 from mediavault.model.ids import Kind, Link, ObjectId
+from mediavault.progress import Progress
 from mediavault.store.pack_writer import SPOOL, PackWriter
 from mediavault.store.reachability import children_first
 from mediavault.store.receive import PackReceiver
-from mediavault.sync.progress import Progress
 from mediavault.sync.remote import Remote
 from mediavault.wire.http import UnreachableError
 

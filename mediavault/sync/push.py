@@ -10,6 +10,7 @@ from typing import Final
 from mediavault.errors import DivergedError, NotFoundError, RefMovedError
 from mediavault.formats.pack import MAX_PACK
 from mediavault.model.ids import Link, ObjectId
+from mediavault.progress import SILENT, Progress
 from mediavault.refs.observed import Observed, check_observed
 from mediavault.refs.ref_store import RefState, next_value
 from mediavault.refs.signing import RefSigner
@@ -17,7 +18,6 @@ from mediavault.store.ancestry import is_ancestor, peel
 from mediavault.store.assemble import PackSource, plan_packs
 from mediavault.store.frames import FrameStore
 from mediavault.store.reachability import collect
-from mediavault.sync.progress import SILENT, Progress
 from mediavault.sync.remote import Remote
 from mediavault.sync.survey import Survey, survey
 from mediavault.sync.transfer import HighWater, Stop, run_several

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from mediavault.sync.progress import Progress
+from mediavault.progress import Progress
 
 Item = TypeVar("Item")
 

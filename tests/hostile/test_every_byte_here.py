@@ -20,10 +20,10 @@ from mediavault.keys.slots import unlock
 from mediavault.objects.codec import ObjectCodec
 from mediavault.ops.unlock import known_keys
 from mediavault.ops.verify import verify
+from mediavault.progress import SILENT
 from mediavault.refs.ref_store import check_value
 from mediavault.store import index as store_index
 from mediavault.store.pack_table import parse_pack
-from mediavault.sync.progress import SILENT
 from mediavault_backends.keys import decode_segment
 from tests.conftest import PASSPHRASE
 from tests.hostile.reading import open_project, read_project

@@ -21,7 +21,7 @@ from mediavault.formats.ref import decode_ref_value
 from mediavault.formats.slot import decode_slot, encode_slot
 from mediavault.model.ids import Link, ObjectId
 from mediavault.ops.mirror import MirrorPlan, MirrorReport, check_mirror, plan_mirror, run_mirror, workroom
-from mediavault.ops.progress import NoProgress
+from mediavault.progress import SILENT
 from mediavault.refs.blobs import LOGS
 from mediavault.store.keys import PACKS
 from mediavault.store.pack_table import PackTable
@@ -39,7 +39,6 @@ from tests.integration.test_direct_remotes import slot
 
 Place = Callable[[str], Remote]
 PACK = 1 << 18
-SILENT = NoProgress()
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ from mediavault.history.graph import Graph
 from mediavault.history.ranges import ends
 from mediavault.ops.diff import measure
 from mediavault.ops.log import LogEntry, Wanted, draw_log, files_of, plan_log, run_log, signature
-from mediavault.ops.progress import NoProgress, Progress
 from mediavault.ops.repository import Repository
 from mediavault.ops.revisions import resolver
+from mediavault.progress import SILENT, Progress
 
 app = verb_app()
 _MEMORY_BYTES: Final = 8 << 20
@@ -218,7 +218,7 @@ class _View:
         if entry.path:
             found |= {"path": entry.path, "old_path": entry.old_path or None}
         if self._look.detail is Detail.SIZES:
-            changes = measure(self._repository, self._files(entry), {}, NoProgress())
+            changes = measure(self._repository, self._files(entry), {}, SILENT)
             found["files"] = [file_document(change) for change in changes]
         elif self._look.detail is not Detail.NOTHING:
             found["files"] = [name_document(change) for change in self._files(entry)]
@@ -231,7 +231,7 @@ class _View:
             return name_lines(self._files(entry))
         if self._look.detail is Detail.STATUS:
             return status_lines(self._console, self._files(entry))
-        changes = measure(self._repository, self._files(entry), {}, NoProgress())
+        changes = measure(self._repository, self._files(entry), {}, SILENT)
         return [*size_lines(self._console, changes), *([summary(changes)] if changes else [])]
 
     def _files(self, entry: LogEntry) -> Sequence[Any]:

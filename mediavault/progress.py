@@ -1,6 +1,6 @@
 """How long work tells how far it is; the command line shows it, other callers may ignore it."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Progress(Protocol):
@@ -22,14 +22,16 @@ class Progress(Protocol):
         """End the piece of work; a second call does nothing."""
 
 
-class NoProgress:
-    """Tells nobody."""
-
+class _Silent:
     def start(self, total: int | None, unit: str, label: str) -> None:
-        """Ignore the start."""
+        pass
 
     def advance(self, amount: int) -> None:
-        """Ignore the amount."""
+        pass
 
     def done(self) -> None:
-        """Ignore the end."""
+        pass
+
+
+SILENT: Final[Progress] = _Silent()
+"""Tells nobody."""
