@@ -333,7 +333,7 @@ SCENES = (
         ["push", "--delete", "origin", "grade"],
         _grade_pushed,
         serves=True,
-        done=[(1, "There is no grade")],
+        done=[(1, "There is no branch grade")],
     ),
     Scene(
         "clone",
