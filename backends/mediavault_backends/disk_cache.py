@@ -74,8 +74,8 @@ class Entry:
     def close(self) -> None:
         """Let go of the file."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1  # in this order: an interrupt between the two closes nothing twice
+            os.close(fd)
 
     def blocks(self, start: int = 0, length: int | None = None) -> Iterator[memoryview]:
         """Yield a range in blocks of at most 1 MiB, each compared with its checksums; fewer bytes where the data ends.

@@ -277,8 +277,8 @@ class FileLock:
     def release(self) -> None:
         """Give the lock back; no error when it is not held."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1  # in this order: an interrupt between the two closes nothing twice
+            os.close(fd)
 
     @contextmanager
     def held(self, *, shared: bool = False, timeout: float = 0.0) -> Iterator[None]:

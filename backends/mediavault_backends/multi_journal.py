@@ -186,8 +186,8 @@ class Journal:
             if not self._mine and self._path is not None:
                 with contextlib.suppress(OSError):
                     fsio.remove(self._path)
-            os.close(self._fd)
-            self._fd, self._path = -1, None
+            fd, self._fd, self._path = self._fd, -1, None
+            os.close(fd)
             self._mine.clear()
             self._open.clear()
 

@@ -82,8 +82,8 @@ class LateIndex:
             return
         if not self._noted:
             self._journal_path.unlink(missing_ok=True)
-        os.close(self._journal)
-        self._journal = -1
+        journal, self._journal = self._journal, -1
+        os.close(journal)
 
     def _note(self, pack: ObjectId) -> None:
         """Write a pack's name down before it is stored, so that whoever finds the journal knows every pack there may be."""

@@ -273,8 +273,8 @@ class _File:
     def close(self) -> None:
         if self._fd >= 0:
             self.after = scanned(self.file.path, os.fstat(self._fd))
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1  # in this order: an interrupt between the two closes nothing twice
+            os.close(fd)
 
     def settled(self, content: Content) -> ScannedFile | None:
         """Return the stamp that belongs to the content; None when the file changed under the reader."""

@@ -55,8 +55,8 @@ class _Spool:
 
     def close(self) -> None:
         if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+            fd, self.fd = self.fd, -1  # in this order: an interrupt between the two closes nothing twice
+            os.close(fd)
 
 
 class PackWriter:
@@ -176,8 +176,8 @@ class PackWriter:
             self._reap()
         self._publish(range(len(CLASSES)))
         if self._journal >= 0:
-            os.close(self._journal)
-            self._journal = -1
+            journal, self._journal = self._journal, -1
+            os.close(journal)
             self._journal_path.unlink(missing_ok=True)
 
     def abort(self) -> None:
@@ -195,8 +195,8 @@ class PackWriter:
         self._done = [[] for _ in CLASSES]
         self._pending.clear()
         if self._journal >= 0:
-            os.close(self._journal)
-            self._journal = -1
+            journal, self._journal = self._journal, -1
+            os.close(journal)
 
     def _begin(self, place: int) -> _Spool:
         path, fd = new_locked_file(self._folder, CLASSES[place] + "-", SPOOL, self._random)

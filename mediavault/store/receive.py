@@ -202,8 +202,8 @@ class PackReceiver:
         if self._fd >= 0:
             self._view = None
             self._path.unlink(missing_ok=True)
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1  # in this order: an interrupt between the two closes nothing twice
+            os.close(fd)
 
     def _checked(self) -> PackTable:
         if self._table is None:

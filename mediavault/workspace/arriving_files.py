@@ -112,8 +112,8 @@ class _File:
     def close(self) -> None:
         """Close it where it is open."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1  # in this order: an interrupt between the two closes nothing twice
+            os.close(fd)
 
 
 class ArrivingFiles:

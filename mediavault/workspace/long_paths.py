@@ -82,8 +82,8 @@ def _opened(root: str | os.PathLike[str], folder: str) -> Iterator[int]:
     try:
         for piece in _pieces(folder):
             below = os.open(piece, _OPEN, dir_fd=fd)
-            os.close(fd)
-            fd = below
+            above, fd = fd, below
+            os.close(above)
         yield fd
     finally:
         os.close(fd)
