@@ -1,11 +1,9 @@
 """Commands that get Ctrl-C in the very step in which the main thread takes a lock or closes a file: they end as they should."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,8 +14,10 @@ from tests.prepared import copy_of
 pytestmark = pytest.mark.slow
 
 COMMAND = '''
-import os, sys, threading
+import os, signal, sys, threading
 
+# Tests that run in the background of a shell inherit that an interrupt is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 kind, at = sys.argv[1], int(sys.argv[2])
 vars(threading).update(_kill=os.kill, _process=os.getpid(), _main=threading.get_ident(), _left=at, _close=os.close)
 exec("""
@@ -68,8 +68,6 @@ def run(kind: str, at: int, *words: str, cwd: Path) -> tuple[int, int]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Tests that run in the background of a shell inherit that an interrupt is ignored.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- it only sets a signal
     ) as process:
         try:
             out, err = process.communicate(timeout=60)
